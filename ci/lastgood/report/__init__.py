@@ -1,0 +1,3 @@
+"""One model of what happened, many faces: terminal, JSON, HTML."""
+
+from __future__ import annotations
