@@ -1,0 +1,237 @@
+"""The commands: each gathers the facts, lets `plan` decide, and does what was decided."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import check, lock, manifest, plan
+from .errors import MigratorError, Refused, UsageError
+from .ledger import BACK, FORWARD, Identity, Ledger
+from .manifest import Manifest
+from .output import Result, progress
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from .run import Executor
+
+
+def make_manifest(args: Namespace) -> int:
+    """Print this project's manifest."""
+    if not args.build:
+        raise UsageError("the build has no name: pass --build NAME or set LASTGOOD_BUILD")
+    print(manifest.compute(args.build, args.commit).dumps(), end="")
+    return 0
+
+
+def show_check(args: Namespace) -> int:
+    """Print how the database stands to this build."""
+    facts = check.state(_connection(args))
+    lines = [f"{facts['state']} with build {facts['build']}"]
+    lines += [f"  {what}  {key}" for what in ("missing", "extra") for key in facts[what]]
+    print(json.dumps(facts) if args.json else "\n".join(lines))
+    return 0
+
+
+def show_history(args: Namespace) -> int:
+    """Print the ledger, newest first."""
+    entries = Ledger(_connection(args)).history()
+    if args.json:
+        print(json.dumps({"ledger": entries}))
+        return 0
+    for entry in entries:
+        by = f" by {entry['actor']}" if entry["actor"] else ""
+        print(f"{entry['finished'][:19]}  {entry['direction']:7}  {entry['app']}.{entry['name']}  {entry['build']}{by}")
+    if not entries:
+        print("the ledger is empty")
+    return 0
+
+
+def show_plan(args: Namespace) -> int:
+    """Print the phases from here to the target. Returns the exit status of a run that would follow them."""
+    connection = _connection(args)
+    ledger = Ledger(connection)
+    image, wanted = _own(args), _target(args, ledger)
+    facts = ledger.facts()
+    phases, end = plan.route(facts, image, wanted)
+    stopped = end.status in ("refused", "needs")
+    manifests = {name: build.manifest for name, build in facts.builds.items()}
+    manifests |= {image.build: image, wanted.build: wanted}
+    described = [
+        {
+            "build": phase.build,
+            "direction": phase.direction,
+            "migrations": list(phase.migrations),
+            "segments": [
+                {"atomic": segment.atomic, "migrations": list(segment.migrations)}
+                for segment in plan.segments(phase.migrations, manifests[phase.build], together=_together(connection))
+            ],
+        }
+        for phase in phases
+    ]
+    status = end.status if stopped else "done" if phases else "nothing"
+    result = {"status": status, "reason": end.reason if stopped else None, "target": wanted.build, "phases": described}
+    print(json.dumps(result) if args.json else _plan_text(result))
+    return {"needs": 3, "refused": 4}.get(status, 0)
+
+
+def _plan_text(result: dict[str, Any]) -> str:
+    lines = [f"to build {result['target']}:" if result["phases"] else f"nothing to do for build {result['target']}"]
+    for number, phase in enumerate(result["phases"], 1):
+        lines.append(f"{number}. {phase['direction']}, by build {phase['build']}")
+        for segment in phase["segments"]:
+            kind = "in one transaction" if segment["atomic"] else "outside a transaction"
+            lines += [f"     {key}  ({kind})" for key in segment["migrations"]]
+    if result["reason"]:
+        lines = [line for line in lines if not line.startswith("nothing")] + [f"{result['status']}: {result['reason']}"]
+    return "\n".join(lines)
+
+
+def forward(args: Namespace, result: Result) -> None:
+    """Apply what the target wants."""
+    connection = _connection(args)
+    with _locked(connection, args):
+        executor, image, ledger = _prepare(connection, args)
+        wanted = _target(args, ledger, image) if args.to else image
+        result.build, result.target = image.build, wanted.build
+        _note_builds(connection, ledger, image, wanted, executor.identity)
+        facts = ledger.facts()
+        accept = args.accept_loss or args.no_gate
+        decision = plan.forward(facts, image, wanted, accept_loss=accept)
+        for key in plan.changed(facts, wanted):
+            progress(f"note: the file of {key} has changed since build {facts.ledger[key].build} applied it")
+        if decision.status in ("run", "nothing"):
+            _run(executor, decision, FORWARD, result.applied)
+            _verify(ledger, wanted)
+        _conclude(result, decision)
+
+
+def back(args: Namespace, result: Result) -> None:
+    """Undo, with this image, what the target does not want."""
+    connection = _connection(args)
+    with _locked(connection, args):
+        executor, image, ledger = _prepare(connection, args)
+        wanted = _target(args, ledger, image)
+        result.build, result.target = image.build, wanted.build
+        _note_builds(connection, ledger, image, wanted, executor.identity)
+        decision = plan.back(ledger.facts(), image, wanted)
+        if decision.status == "run":
+            _preflight(executor, decision)
+            _run(executor, decision, BACK, result.undone)
+        _conclude(result, decision)
+
+
+def _connection(args: Namespace) -> BaseDatabaseWrapper:
+    from django.db import connections
+
+    if args.database not in connections:
+        raise UsageError(f"the settings have no database {args.database!r}: there are {', '.join(connections)}")
+    connection = connections[args.database]
+    if connection.vendor not in ("postgresql", "sqlite"):
+        raise Refused(f"{connection.display_name} is not supported: use PostgreSQL, or SQLite for development")
+    return connection
+
+
+def _locked(connection: BaseDatabaseWrapper, args: Namespace) -> Any:
+    what = f"{args.command} {args.build or ''}".strip()
+    return lock.held(connection, what=what, wait=args.wait, lock_timeout=args.lock_timeout)
+
+
+def _together(connection: BaseDatabaseWrapper) -> bool:
+    # SQLite refuses to alter tables that others refer to inside a transaction that is already open.
+    return connection.vendor == "postgresql"
+
+
+def _prepare(connection: BaseDatabaseWrapper, args: Namespace) -> tuple[Executor, Manifest, Ledger]:
+    """Load this image's files, now that nobody else can change what is applied, and compare them with its manifest."""
+    from .run import Executor
+    from .signals import register_receivers
+
+    image = _own(args)
+    register_receivers()
+    connection.prepare_database()
+    # Squashed migrations make Django's loader depend on the rows; they are refused before it gets to see them.
+    reason = plan.unplannable(image)
+    if reason:
+        raise Refused(reason)
+    executor = Executor(connection)
+    files = manifest.from_loader(executor.loader, image.build, image.commit)
+    hashes, promised = ({entry.key: entry.sha256 for entry in each.migrations} for each in (files, image))
+    differing = sorted(key for key in {*hashes, *promised} if hashes.get(key) != promised.get(key))
+    if differing:
+        raise Refused(f"the files of this image are not those of its manifest: {', '.join(differing)}")
+    commit = args.commit or image.commit or ""
+    executor.writes_as(Identity(image.build, args.digest or "", commit, args.actor or ""), image)
+    return executor, image, executor.ledger
+
+
+def _own(args: Namespace) -> Manifest:
+    if args.manifest:
+        own = manifest.load(Path(args.manifest))
+        if args.build and args.build != own.build:
+            raise UsageError(f"the manifest {args.manifest} is of build {own.build}, but --build says {args.build}")
+        return own
+    if not args.build:
+        raise UsageError("this build has no name: pass --build NAME, or set LASTGOOD_BUILD or LASTGOOD_MANIFEST")
+    return manifest.compute(args.build, args.commit)
+
+
+def _target(args: Namespace, ledger: Ledger, image: Manifest | None = None) -> Manifest:
+    if not args.to.startswith("build:"):
+        return manifest.load(Path(args.to))
+    name = args.to[len("build:") :]
+    if image and name == image.build:
+        return image
+    known = ledger.manifest(name)
+    if known is None:
+        raise UsageError(f"the database has never met build {name}: run its `forward`, or pass its manifest's path")
+    return known
+
+
+def _note_builds(
+    connection: BaseDatabaseWrapper, ledger: Ledger, image: Manifest, wanted: Manifest, identity: Identity
+) -> None:
+    from django.db import transaction
+
+    with transaction.atomic(using=connection.alias):
+        ledger.ensure()
+        ledger.record_build(image, identity)
+        if wanted.build != image.build:
+            ledger.record_build(wanted)
+        elif wanted.migrations != image.migrations:
+            raise Refused(f"the target is another build {wanted.build} with other migrations: a name is one build's")
+
+
+def _preflight(executor: Executor, decision: plan.Decision) -> None:
+    """Ask the operations themselves once more: what stops half way must be found before the first statement."""
+    for key in decision.migrations:
+        app, name = key.split(".", 1)
+        stuck = list(manifest.irreversible(executor.loader.disk_migrations[app, name]))
+        if stuck:
+            raise Refused(f"{key} can't be undone: {', '.join(stuck)} has no reverse")
+
+
+def _run(executor: Executor, decision: plan.Decision, direction: str, done: list[str]) -> None:
+    from .run import run
+
+    segments = plan.segments(decision.migrations, executor.manifest, together=_together(executor.connection))
+    run(executor, segments, direction, done)
+
+
+def _verify(ledger: Ledger, wanted: Manifest) -> None:
+    name, missing, extra = plan.compare(ledger.facts().rows, wanted)
+    if name != "in step":
+        # Only something that writes django_migrations behind our back gets us here.
+        raise MigratorError(
+            f"after the run the database is {name} of build {wanted.build}: {', '.join(missing + extra)}"
+        )
+
+
+def _conclude(result: Result, decision: plan.Decision) -> None:
+    result.status = decision.status
+    if decision.status == "run":
+        result.status = "needs" if decision.rest else "done"
+    result.needs, result.needs_digest, result.reason = decision.needs, decision.needs_digest, decision.reason

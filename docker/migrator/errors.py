@@ -1,0 +1,61 @@
+"""What can stop a run: each with the status of its result line and the exit status of the process."""
+
+from __future__ import annotations
+
+import os
+import re
+
+SECRET_NAME = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|KEY|DSN|_URL$|CREDENTIAL")
+URL_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@/\s]+@")
+
+
+class MigratorError(Exception):
+    """The migration failed; the message says at which step."""
+
+    status = "failed"
+    exit_status = 5
+
+
+class Refused(MigratorError):
+    """The run would not be right: nothing was touched."""
+
+    status = "refused"
+    exit_status = 4
+
+
+class UsageError(MigratorError):
+    """The call or the project's configuration is wrong: nothing was touched."""
+
+    status = "refused"
+    exit_status = 2
+
+
+class Busy(MigratorError):
+    """Somebody else held a lock for too long: try again."""
+
+    status = "busy"
+    exit_status = 75
+
+
+def cause(error: BaseException) -> str:
+    """Return "ErrorClass: first line of its message", without secrets."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {without_secrets(lines[0])}" if lines else type(error).__name__
+
+
+def without_secrets(text: str) -> str:
+    """Return `text` with the values of secret environment variables and the passwords in addresses masked."""
+    for name, value in os.environ.items():
+        if len(value) >= 6 and SECRET_NAME.search(name):
+            text = text.replace(value, "***")
+    return URL_PASSWORD.sub(r"\1***@", text)
+
+
+def sqlstate(error: BaseException | None) -> str | None:
+    """Return PostgreSQL's error code of `error` or of what it was raised from, for psycopg 2 and 3."""
+    while error is not None:
+        code = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+        if isinstance(code, str):
+            return code
+        error = error.__cause__
+    return None

@@ -1,0 +1,81 @@
+"""One migrator at a time: a session's advisory lock on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from .errors import Busy, MigratorError, sqlstate
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+# PostgreSQL keeps advisory locks apart by database, so one number serves all: "lastgood" in ASCII.
+KEY = int.from_bytes(b"lastgood", "big")
+HIGH, LOW = KEY >> 32, KEY & 0xFFFFFFFF
+LOCK_NOT_AVAILABLE = "55P03"
+
+
+@contextmanager
+def held(connection: BaseDatabaseWrapper, *, what: str, wait: float, lock_timeout: float) -> Iterator[None]:
+    """Hold the lock, waiting at most `wait` seconds for it; on other databases than PostgreSQL do nothing.
+
+    While it is held, no statement waits longer than `lock_timeout` seconds for a lock on a table. `what` is what others
+    see in pg_stat_activity. Raise Busy, naming the holder, when the lock can't be had in time.
+    """
+    from django.db import DatabaseError
+
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('application_name', %s, false)", [f"lastgood {what}"[:63]])
+        _limit(cursor, wait)
+        try:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [KEY])
+        except DatabaseError as error:
+            if sqlstate(error) != LOCK_NOT_AVAILABLE:
+                raise
+            raise Busy(f"another migrator is at work on this database{_holder(connection)}: try again later") from error
+        _limit(cursor, lock_timeout)
+    try:
+        yield
+    finally:
+        # A connection that broke has released its lock with its session; asking it again would hide what broke it.
+        if connection.connection is not None and connection.is_usable():
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [KEY])
+
+
+def assert_held(connection: BaseDatabaseWrapper) -> None:
+    """Raise MigratorError unless this very session holds the lock: a pooler may have put another in its place."""
+    if connection.vendor != "postgresql":
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
+            " AND pid = pg_backend_pid() AND classid::bigint = %s AND objid::bigint = %s",
+            [HIGH, LOW],
+        )
+        if cursor.fetchone() is None:
+            raise MigratorError("the lock was lost: connect to PostgreSQL directly, not through a transaction pooler")
+
+
+def _limit(cursor: object, seconds: float) -> None:
+    # 0 would mean no limit at all.
+    milliseconds = max(1, round(seconds * 1000))
+    cursor.execute("SELECT set_config('lock_timeout', %s, false)", [str(milliseconds)])  # type: ignore[attr-defined]
+
+
+def _holder(connection: BaseDatabaseWrapper) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT a.pid, a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+            " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1"
+            " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            " AND l.classid::bigint = %s AND l.objid::bigint = %s",
+            [HIGH, LOW],
+        )
+        row = cursor.fetchone()
+    return f" (pid {row[0]}, {row[1] or 'no application name'})" if row else ""

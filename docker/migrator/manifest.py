@@ -1,0 +1,217 @@
+"""The manifest: what a build knows of migrations, made without a database."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import UsageError, cause
+
+if TYPE_CHECKING:
+    from django.db.migrations import Migration as DjangoMigration
+    from django.db.migrations.loader import MigrationLoader
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One migration file of a build; `dependencies` and `replaces` hold "app.name"."""
+
+    app: str
+    name: str
+    sha256: str
+    dependencies: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
+    atomic: bool = True
+    irreversible: tuple[str, ...] = ()
+    rollback: str | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.app}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A build's migrations in the order in which Django would apply them to an empty database."""
+
+    build: str
+    django: str
+    migrations: tuple[Migration, ...]
+    commit: str | None = None
+
+    @cached_property
+    def by_key(self) -> Mapping[str, Migration]:
+        return {migration.key: migration for migration in self.migrations}
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.by_key
+
+    def __getitem__(self, key: str) -> Migration:
+        return self.by_key[key]
+
+    def dumps(self) -> str:
+        """Return the manifest as JSON text, the same text for the same files."""
+        data: dict[str, Any] = {"schema": SCHEMA, "build": self.build, "django": self.django}
+        if self.commit:
+            data["commit"] = self.commit
+        data["migrations"] = [asdict(migration) for migration in self.migrations]
+        return json.dumps(data, indent=1, sort_keys=True) + "\n"
+
+
+def load(path: Path) -> Manifest:
+    """Return the manifest in the file `path`. Raise UsageError when it can't be read or is not one."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the manifest {path} can't be read: {cause(error)}") from error
+    return loads(text, f"the manifest {path}")
+
+
+def loads(text: str, what: str) -> Manifest:
+    """Return the manifest in `text`; `what` names it in the UsageError raised when it is none."""
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{what} is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise UsageError(f"{what} is not a JSON object")
+    if data.get("schema") != SCHEMA:
+        raise UsageError(f"{what} has schema {data.get('schema')!r}, this migrator reads schema {SCHEMA}")
+    try:
+        return Manifest(
+            build=_text(data, "build"),
+            django=_text(data, "django"),
+            commit=_optional(data, "commit"),
+            migrations=tuple(_migration(entry) for entry in data["migrations"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{what} is not valid: {cause(error)}") from error
+
+
+def _migration(data: dict[str, Any]) -> Migration:
+    if not isinstance(data["atomic"], bool):
+        raise TypeError("'atomic' is not true or false")
+    return Migration(
+        app=_text(data, "app"),
+        name=_text(data, "name"),
+        sha256=_text(data, "sha256"),
+        dependencies=_texts(data, "dependencies"),
+        replaces=_texts(data, "replaces"),
+        atomic=data["atomic"],
+        irreversible=_texts(data, "irreversible"),
+        rollback=_optional(data, "rollback"),
+    )
+
+
+def _text(data: dict[str, Any], name: str) -> str:
+    if not isinstance(data[name], str) or not data[name]:
+        raise TypeError(f"{name!r} is not a text")
+    return str(data[name])
+
+
+def _optional(data: dict[str, Any], name: str) -> str | None:
+    return None if data.get(name) is None else _text(data, name)
+
+
+def _texts(data: dict[str, Any], name: str) -> tuple[str, ...]:
+    if not isinstance(data[name], list) or not all(isinstance(item, str) for item in data[name]):
+        raise TypeError(f"{name!r} is not a list of texts")
+    return tuple(data[name])
+
+
+def compute(build: str, commit: str | None = None) -> Manifest:
+    """Return the manifest of the project on the path, touching no database.
+
+    Raise UsageError, with the cause, when its migrations can't be loaded.
+    """
+    from django.db.migrations.loader import MigrationLoader
+
+    try:
+        loader = MigrationLoader(None)
+    except Exception as error:  # whatever the project's own files raise
+        raise UsageError(f"the project's migrations do not load: {cause(error)}") from error
+    return from_loader(loader, build, commit)
+
+
+def from_loader(loader: MigrationLoader, build: str, commit: str | None = None) -> Manifest:
+    """Return the manifest of the files that `loader` has loaded."""
+    import django
+
+    return Manifest(
+        build=build,
+        commit=commit or None,
+        django=django.get_version(),
+        migrations=tuple(_describe(loader, key) for key in _order(loader)),
+    )
+
+
+def _order(loader: MigrationLoader) -> list[tuple[str, str]]:
+    """Return every migration on disk in Django's own order; replaced ones come right before what replaces them."""
+    order: dict[tuple[str, str], None] = {}
+    for leaf in loader.graph.leaf_nodes():
+        for key in loader.graph.forwards_plan(leaf):
+            if key not in order:
+                for replaced in loader.disk_migrations[key].replaces:
+                    if replaced in loader.disk_migrations:
+                        order.setdefault((replaced[0], replaced[1]), None)
+                order[key] = None
+    return list(order)
+
+
+def _describe(loader: MigrationLoader, key: tuple[str, str]) -> Migration:
+    migration = loader.disk_migrations[key]
+    rollback = getattr(migration, "rollback", None)
+    if rollback is not None and not (isinstance(rollback, str) and rollback.strip()):
+        raise UsageError(f"{migration}: `rollback` must be a text that says why losing the way back is acceptable")
+    # The graph knows better than the file: it has __first__ resolved and other migrations' run_before turned round.
+    node = loader.graph.node_map.get(key)
+    parents = (parent.key for parent in node.parents) if node else migration.dependencies
+    return Migration(
+        app=key[0],
+        name=key[1],
+        sha256=_sha256(loader, key),
+        dependencies=tuple(sorted(f"{app}.{name}" for app, name in parents)),
+        replaces=tuple(f"{app}.{name}" for app, name in migration.replaces),
+        atomic=bool(migration.atomic),
+        irreversible=tuple(irreversible(migration)),
+        rollback=rollback,
+    )
+
+
+def _sha256(loader: MigrationLoader, key: tuple[str, str]) -> str:
+    module = sys.modules[f"{loader.migrations_module(key[0])[0]}.{key[1]}"]
+    path = Path(module.__file__ or "")
+    if path.suffix != ".py":
+        raise UsageError(f"{key[0]}.{key[1]} has no source file: migrations must be shipped as .py files")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def irreversible(migration: DjangoMigration) -> Iterator[str]:
+    """Yield a description of each operation of `migration` that has no way back."""
+    for operation in _operations(migration.operations):
+        if not operation.reversible:
+            yield _name(operation)
+
+
+def _operations(operations: Any) -> Iterator[Any]:
+    # SeparateDatabaseAndState always calls itself reversible; what it wraps is run, so that is what counts.
+    for operation in operations:
+        yield operation
+        yield from _operations(getattr(operation, "database_operations", ()))
+
+
+def _name(operation: Any) -> str:
+    kind = type(operation).__name__
+    if kind == "RunPython":
+        return f"RunPython({getattr(operation.code, '__name__', '…')})"
+    if kind == "RunSQL":
+        return f"RunSQL({' '.join(str(operation.sql).split())[:60]})"
+    return str(operation.describe())

@@ -1,0 +1,135 @@
+"""Runs migrations in one direction: rows and ledger in the transaction of the change they record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+from django.db.migrations.executor import MigrationExecutor
+
+from . import lock
+from .errors import Busy, MigratorError, cause, sqlstate
+from .ledger import BACK, FORWARD, Identity, Ledger
+from .manifest import Manifest
+from .output import progress
+from .plan import Segment
+from .signals import send_post_migrate, send_pre_migrate
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.migrations import Migration
+    from django.db.migrations.state import ProjectState
+
+TRY_AGAIN = {"55P03": "a lock was not to be had in time", "40P01": "a deadlock"}
+
+
+class Executor(MigrationExecutor):
+    """Django's executor, which works out the states; the way a migration is run and recorded is ours.
+
+    Django records a migration after its transaction (always when undoing, often when applying): a process killed in
+    between leaves a schema that its own record denies.
+    """
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        super().__init__(connection)
+        self.ledger = Ledger(connection)
+        self.identity = Identity("")
+        self.manifest = Manifest("", "", ())
+
+    def writes_as(self, identity: Identity, manifest: Manifest) -> None:
+        """Set who writes the ledger, and where the hashes of the files come from."""
+        self.identity, self.manifest = identity, manifest
+
+    def apply_migration(
+        self, state: ProjectState, migration: Migration, fake: bool = False, fake_initial: bool = False
+    ) -> ProjectState:
+        """Apply `migration` and record it; in one transaction unless it is not atomic."""
+        with self._step(migration, FORWARD) as editor:
+            return migration.apply(state, editor)
+
+    def unapply_migration(self, state: ProjectState, migration: Migration, fake: bool = False) -> ProjectState:
+        """Undo `migration` and record that; in one transaction unless it is not atomic."""
+        with self._step(migration, BACK) as editor:
+            return migration.unapply(state, editor)
+
+    @contextmanager
+    def _step(self, migration: Migration, direction: str) -> Iterator[Any]:
+        from django.utils.timezone import now
+
+        started, clock = now(), monotonic()
+        try:
+            with self.connection.schema_editor(atomic=migration.atomic) as editor:
+                yield editor
+                # What the editor keeps for the end (foreign keys, indexes) must come before the record, not after it.
+                while editor.deferred_sql:
+                    editor.execute(editor.deferred_sql.pop(0), None)
+                if migration.atomic:
+                    self._record(migration, direction, started)
+            if not migration.atomic:
+                with transaction.atomic(using=self.connection.alias):
+                    self._record(migration, direction, started)
+        except Exception as error:
+            raise _failure(migration, error) from error
+        done = "applied" if direction == FORWARD else "undone"
+        progress(f"{done}  {migration}  {monotonic() - clock:.2f} s")
+
+    def _record(self, migration: Migration, direction: str, started: datetime) -> None:
+        app, name = migration.app_label, migration.name
+        if direction == FORWARD:
+            self.recorder.record_applied(app, name)
+            self.loader.applied_migrations[app, name] = migration
+        else:
+            self.recorder.record_unapplied(app, name)
+            self.loader.applied_migrations.pop((app, name), None)
+        self.ledger.write(direction, app, name, self.manifest[str(migration)].sha256, started, self.identity)
+        if self.connection.vendor == "postgresql" and self.connection.in_atomic_block:
+            # Rows that wait for their deferred check would stop the next migration from altering their table.
+            with self.connection.cursor() as cursor:
+                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+
+
+def run(executor: Executor, segments: Iterable[Segment], direction: str, done: list[str]) -> None:
+    """Run `segments` one after the other; `done` grows by what is committed.
+
+    Raise MigratorError for the migration that fails: of its segment nothing is left, unless it is not atomic.
+    """
+    connection, segments = executor.connection, tuple(segments)
+    backwards = direction == BACK
+    migrations = {str(migration): migration for migration in executor.loader.disk_migrations.values()}
+    plan = [(migrations[key], backwards) for segment in segments for key in segment.migrations]
+    before = executor._create_project_state(with_applied_migrations=True)  # type: ignore[attr-defined]
+    send_pre_migrate(connection, before.apps, plan)
+    state = before.clone()
+    for segment in segments:
+        part = [(migrations[key], backwards) for key in segment.migrations]
+        clock = monotonic()
+        # One migration alone brings its own transaction, if it wants any.
+        several = len(part) > 1
+        with transaction.atomic(using=connection.alias) if several else nullcontext():
+            lock.assert_held(connection)
+            state = executor.migrate(None, plan=part, state=None if backwards else state)
+        done.extend(segment.migrations)
+        if several:
+            progress(f"committed {len(part)} migrations in one transaction  {monotonic() - clock:.2f} s")
+    if not segments:
+        state = executor.migrate(None, plan=[])
+    try:
+        send_post_migrate(connection, state, plan)
+    except Exception as error:
+        raise MigratorError(f"post_migrate: {cause(error)}") from error
+
+
+def _failure(migration: Migration, error: Exception) -> MigratorError:
+    text = f"{migration}: {cause(error)}"
+    if not migration.atomic:
+        text += "; it is not atomic, so a part of it may have stayed"
+    again = TRY_AGAIN.get(sqlstate(error) or "")
+    progress(f"failed   {text}")
+    if again and migration.atomic:
+        return Busy(f"{text} ({again}: try again)")
+    return MigratorError(text)
