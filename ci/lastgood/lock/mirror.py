@@ -1,0 +1,106 @@
+"""Where Debian packages come from. No host stands in our files: the machine or its owner names the mirror."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from debian.deb822 import Deb822
+
+from lastgood.errors import UsageError
+
+_APT = Path("/etc/apt")
+_DEBOOTSTRAP = Path("/usr/share/debootstrap/scripts")
+_OS_RELEASE = Path("/etc/os-release")
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """The two archives of Debian. `origin` says who named them."""
+
+    debian: str
+    security: str
+    origin: str
+
+    def url(self, archive: str, path: str) -> str:
+        """The address of `path` in `archive`, which is `debian` or `debian-security`."""
+        base = self.security if archive == "debian-security" else self.debian
+        return f"{base.rstrip('/')}/{path}"
+
+
+def find(configured: str | None, suite: str) -> Mirror:
+    """The mirror to use for `suite`.
+
+    In this order: `configured` ([tool.lastgood.image] mirror), LASTGOOD_DEBIAN_MIRROR, a Debian machine's own apt sources, the default of
+    the installed debootstrap. The first two may name the security archive as a second word; without it, it is `debian-security` beside
+    the first. Raises UsageError where none is known.
+    """
+    for value, origin in (
+        (configured, "[tool.lastgood.image] mirror"),
+        (os.environ.get("LASTGOOD_DEBIAN_MIRROR"), "LASTGOOD_DEBIAN_MIRROR"),
+    ):
+        if value:
+            return _named(value, origin)
+    found = _from_apt() or _from_debootstrap(suite)
+    if found:
+        return found
+    raise UsageError(
+        "no Debian mirror is known on this machine: set [tool.lastgood.image] mirror or LASTGOOD_DEBIAN_MIRROR to the address of "
+        "one, or install the package debootstrap, which knows a default"
+    )
+
+
+def _named(value: str, origin: str) -> Mirror:
+    words = value.split()
+    if len(words) > 2 or not all(re.match(r"(https?|file)://", word) for word in words):
+        raise UsageError(f"{origin} is {value!r}: it must be one address (http, https or file), or two with a space between")
+    main = words[0].rstrip("/")
+    return Mirror(main, words[1] if len(words) == 2 else f"{main.rpartition('/')[0]}/debian-security", origin)
+
+
+def _from_apt() -> Mirror | None:
+    if not re.search(r"^ID=\"?debian\"?$", _read(_OS_RELEASE), re.MULTILINE):
+        return None
+    debian = security = None
+    for uri, suite in _apt_entries():
+        if suite.endswith(("-security", "/updates")):
+            security = security or uri
+        elif uri.rstrip("/").endswith("/debian"):
+            debian = debian or uri
+    if not debian:
+        return None
+    return Mirror(debian, security or f"{debian.rstrip('/').rpartition('/')[0]}/debian-security", "apt sources")
+
+
+def _apt_entries() -> Iterator[tuple[str, str]]:
+    """(address, suite) of every binary source that apt on this machine knows, in both of apt's formats."""
+    for file in [_APT / "sources.list", *sorted((_APT / "sources.list.d").glob("*.list"))]:
+        for line in _read(file).splitlines():
+            found = re.match(r"\s*deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)", line)
+            if found:
+                yield found.group(1), found.group(2)
+    for file in sorted((_APT / "sources.list.d").glob("*.sources")):
+        for stanza in Deb822.iter_paragraphs(_read(file).splitlines()):
+            if "deb" in stanza.get("Types", "").split() and stanza.get("Enabled", "yes") != "no":
+                for uri in stanza.get("URIs", "").split():
+                    for suite in stanza.get("Suites", "").split():
+                        yield uri, suite
+
+
+def _from_debootstrap(suite: str) -> Mirror | None:
+    for name in (suite, "debian-common", "sid"):
+        text = _read(_DEBOOTSTRAP / name)
+        found = re.search(r"^\s*default_mirror\s+(\S+)", text, re.MULTILINE)
+        if found:
+            return _named(found.group(1).strip("'\""), "debootstrap's default")
+    return None
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
