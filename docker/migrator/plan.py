@@ -137,7 +137,8 @@ def route(facts: Facts, image: Manifest, wanted: Manifest) -> tuple[tuple[Phase,
     phases: list[Phase] = []
     while extra := compare(facts.rows, wanted)[2]:
         name, _ = who(facts, extra[-1])
-        runner = image if name is None or name == image.build else facts.builds[name].manifest
+        known = facts.builds.get(name) if name and name != image.build else None
+        runner = known.manifest if known else image
         decision = back(facts, runner, wanted)
         if decision.status != "run":
             return tuple(phases), decision

@@ -110,9 +110,14 @@ def run(executor: Executor, segments: Iterable[Segment], direction: str, done: l
         clock = monotonic()
         # One migration alone brings its own transaction, if it wants any.
         several = len(part) > 1
-        with transaction.atomic(using=connection.alias) if several else nullcontext():
-            lock.assert_held(connection)
-            state = executor.migrate(None, plan=part, state=None if backwards else state)
+        try:
+            with transaction.atomic(using=connection.alias) if several else nullcontext():
+                lock.assert_held(connection)
+                state = executor.migrate(None, plan=part, state=None if backwards else state)
+        except BaseException:
+            if several:
+                progress(f"nothing of these {len(part)} migrations was committed")
+            raise
         done.extend(segment.migrations)
         if several:
             progress(f"committed {len(part)} migrations in one transaction  {monotonic() - clock:.2f} s")

@@ -273,7 +273,9 @@ def migration() -> Write:
 def history(migration: Write) -> dict[str, dict[str, dict[str, str]]]:
     """Give the apps of builds v1 to v4: each adds to the one before; the migration of v4 fails half way."""
     field = "migrations.AddField('item', {!r}, models.{}),"
-    item = "migrations.CreateModel('Item', [('id', models.BigAutoField(primary_key=True)), ('name', models.TextField())])"
+    item = (
+        "migrations.CreateModel('Item', [('id', models.BigAutoField(primary_key=True)), ('name', models.TextField())])"
+    )
     invoice = (
         "migrations.CreateModel('Invoice', [('id', models.BigAutoField(primary_key=True)),"
         " ('item', models.ForeignKey('shop.item', models.CASCADE))])"

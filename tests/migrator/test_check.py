@@ -1,0 +1,101 @@
+"""What the health check asks, and what people see of plan and ledger."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+STATE = """
+import json
+import django
+django.setup()
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+import migrator
+
+migrator.state(connection)
+with CaptureQueriesContext(connection) as queries:
+    state = migrator.state(connection)
+with transaction.atomic():
+    inside = migrator.state(connection)
+    connection.cursor().execute("SELECT 1")
+print(json.dumps([state, inside == state, len(queries)]))
+"""
+
+
+@pytest.mark.postgres
+@pytest.mark.slow
+def test_state_costs_one_query(builds: Any, database: Any, tmp_path: Any) -> None:
+    import subprocess
+    import sys
+
+    def state(project: Any) -> Any:
+        path = tmp_path / f"{project.build}.json"
+        path.write_text(project.run("manifest").stdout)
+        environment = {**project.environment, "LASTGOOD_MANIFEST": str(path)}
+        command = [sys.executable, "-W", "error", "-c", STATE]
+        run = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True, check=False)
+        assert run.stderr == ""
+        return json.loads(run.stdout)
+
+    v1, v2, v3, _ = builds
+    found, same, _ = state(v1)
+    assert (found["state"], found["missing"][-1], found["extra"], same) == ("behind", "shop.0001_initial", [], True)
+    v2.run("forward")
+    assert state(v2) == [{"state": "in step", "build": "v2", "missing": [], "extra": []}, True, 1]
+    assert state(v3) == [{"state": "behind", "build": "v3", "missing": ["shop.0003_slug"], "extra": []}, True, 1]
+    extra = ["shop.0002_price", "billing.0001_initial"]
+    assert state(v1) == [{"state": "ahead", "build": "v1", "missing": [], "extra": extra}, True, 1]
+
+
+@pytest.mark.postgres
+@pytest.mark.slow
+def test_what_people_see(builds: Any, database: Any) -> None:
+    v1, v2, v3, _ = builds
+    assert v1.run("history").stdout == "the ledger is empty\n"
+    v1.run("forward")
+    v2.run("forward")
+    assert v1.run("check").stdout == ("ahead with build v1\n  extra  shop.0002_price\n  extra  billing.0001_initial\n")
+    newest = v1.run("history").stdout.splitlines()[0]
+    assert newest[19:] == "  forward  billing.0001_initial  v2 by tests"
+    entry = json.loads(v1.run("history", "--json").stdout)["ledger"][0]
+    assert {name: entry[name] for name in ("app", "name", "direction", "build", "digest", "commit", "actor")} == {
+        "app": "billing",
+        "name": "0001_initial",
+        "direction": "forward",
+        "build": "v2",
+        "digest": "sha256:v2",
+        "commit": "commit-v2",
+        "actor": "tests",
+    }
+    assert entry["started"] <= entry["finished"]
+    assert v2.run("plan", "--to", "build:v2").stdout == "nothing to do for build v2\n"
+    assert v2.run("plan", "--to", "build:v1").stdout == (
+        "to build v1:\n"
+        "1. back, by build v2\n"
+        "     billing.0001_initial  (in one transaction)\n"
+        "     shop.0002_price  (in one transaction)\n"
+    )
+
+
+@pytest.mark.slow
+def test_sqlite_for_development(sqlite: Any, make: Any, history: Any) -> None:
+    """Each migration is a transaction of its own there: what came before the failing one stays, and is told."""
+    v1, v2, _, v4 = (make(sqlite, name, apps) for name, apps in history.items())
+    assert v1.run("forward").exit_status == 0
+    assert v2.run("forward").moved == (0, "done", [], ["shop.0002_price", "billing.0001_initial"])
+    assert v1.run("forward").result["needs"] == "v2"
+    assert v2.run("back", "--to", "build:v1").moved == (0, "done", ["billing.0001_initial", "shop.0002_price"], [])
+    assert v1.run("check").stdout == "in step with build v1\n"
+    path = v4.folder / "shop/migrations/0005_size.py"
+    path.write_text(path.read_text().replace("SELECT 1/0", "SELECT nothing"))
+    failed = v4.run("forward")
+    applied = ["shop.0002_price", "shop.0003_slug", "shop.0004_colour", "billing.0001_initial"]
+    assert (failed.exit_status, failed.result["status"]) == (5, "failed")
+    assert set(failed.result["applied"]) <= set(applied)
+    assert failed.result["reason"] == "shop.0005_size: OperationalError: no such column: nothing"
+    ledger = json.loads(v4.run("history", "--json").stdout)["ledger"]
+    newest = [f"{entry['app']}.{entry['name']}" for entry in ledger[: len(failed.result["applied"])]]
+    assert newest[::-1] == failed.result["applied"]

@@ -1,0 +1,195 @@
+"""The manifest: made without a database, the same for the same files, checked when read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from migrator import manifest
+from migrator.errors import UsageError, without_secrets
+
+ENTRY = {
+    "app": "shop",
+    "name": "0001_initial",
+    "sha256": "00",
+    "dependencies": [],
+    "replaces": [],
+    "atomic": True,
+    "irreversible": [],
+    "rollback": None,
+}
+GOOD: dict[str, Any] = {"schema": 1, "build": "v1", "django": "5.2", "migrations": [ENTRY]}
+
+IRREVERSIBLE = """
+migrations.RunPython(drop),
+migrations.SeparateDatabaseAndState(
+    database_operations=[migrations.SeparateDatabaseAndState(
+        database_operations=[migrations.RunSQL('DELETE\\n FROM shop_item')])],
+    state_operations=[migrations.RunPython(migrations.RunPython.noop)],
+),
+migrations.RunPython(migrations.RunPython.noop, migrations.RunPython.noop),
+"""
+
+
+def test_what_it_says_of_each_migration(make: Any, migration: Callable[..., str]) -> None:
+    first = migration("")
+    files = {
+        "0001_initial": first,
+        "0002_drop": migration(
+            IRREVERSIBLE,
+            ("shop", "0001_initial"),
+            code="def drop(apps, editor): pass",
+            extra="atomic = False; rollback = 'it is a cache'; run_before = [('billing', '0001_initial')]",
+        ),
+    }
+    project = make(None, "v1", {"shop": files, "billing": {"0001_initial": migration("", ("shop", "__first__"))}})
+    run = project.run("manifest", LASTGOOD_COMMIT="")
+    assert (run.exit_status, run.stderr) == (0, "")
+    data = json.loads(run.stdout)
+    assert (data["schema"], data["build"], "commit" in data) == (1, "v1", False)
+    ours = [entry for entry in data["migrations"] if entry["app"] in ("shop", "billing")]
+    assert ours == [
+        {**ENTRY, "sha256": hashlib.sha256(first.encode()).hexdigest()},
+        {
+            **ENTRY,
+            "name": "0002_drop",
+            "sha256": hashlib.sha256(files["0002_drop"].encode()).hexdigest(),
+            "dependencies": ["shop.0001_initial"],
+            "atomic": False,
+            "irreversible": ["RunPython(drop)", "RunSQL(DELETE FROM shop_item)"],
+            "rollback": "it is a cache",
+        },
+        {
+            **ENTRY,
+            "app": "billing",
+            "sha256": hashlib.sha256((project.folder / "billing/migrations/0001_initial.py").read_bytes()).hexdigest(),
+            # Both the resolved __first__ and the other migration's run_before.
+            "dependencies": ["shop.0001_initial", "shop.0002_drop"],
+        },
+    ]
+
+
+def test_the_same_files_give_the_same_text(make: Any, history: dict[str, Any]) -> None:
+    one, other = (make(None, "v3", history["v3"], folder=folder) for folder in ("one", "other"))
+    texts = {project.run("manifest", PYTHONHASHSEED=seed).stdout for project, seed in ((one, "1"), (other, "2"))}
+    assert len(texts) == 1
+    (text,) = texts
+    read = manifest.loads(text, "it")
+    assert read.commit == "commit-v3"
+    assert read.dumps() == text
+
+
+def test_replaced_migrations_stand_before_what_replaces_them(make: Any, migration: Callable[..., str]) -> None:
+    files = {
+        "0001_initial": migration(""),
+        "0002_more": migration("", ("shop", "0001_initial")),
+        "0001_squashed": migration("", extra="replaces = [('shop', '0001_initial'), ('shop', '0002_more')]"),
+    }
+    data = json.loads(make(None, "v1", {"shop": files}).run("manifest").stdout)
+    ours = [(entry["name"], entry["replaces"]) for entry in data["migrations"] if entry["app"] == "shop"]
+    assert ours == [
+        ("0001_initial", []),
+        ("0002_more", []),
+        ("0001_squashed", ["shop.0001_initial", "shop.0002_more"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"DJANGO_SETTINGS_MODULE": ""}, "DJANGO_SETTINGS_MODULE is not set: name the project's settings module"),
+        (
+            {"DJANGO_SETTINGS_MODULE": "nowhere.settings"},
+            "the settings module nowhere.settings does not import: ModuleNotFoundError: No module named 'nowhere'",
+        ),
+        (
+            {"TEST_DATABASE": ""},
+            "the settings module settings does not import: KeyError: 'TEST_DATABASE'",
+        ),
+        ({"LASTGOOD_BUILD": ""}, "the build has no name: pass --build NAME or set LASTGOOD_BUILD"),
+    ],
+)
+def test_a_project_that_does_not_load(make: Any, change: dict[str, str], message: str) -> None:
+    run = make(None, "v1", {}).run("manifest", **change)
+    assert (run.exit_status, run.stdout, run.stderr) == (2, "", f"{message}\n")
+
+
+def test_an_app_that_does_not_load(make: Any) -> None:
+    project = make(None, "v1", {})
+    (project.folder / "settings.py").write_text("INSTALLED_APPS = ['shop']\nSECRET_KEY = 'x'\n")
+    run = project.run("manifest")
+    message = "the apps of settings do not load: ModuleNotFoundError: No module named 'shop'\n"
+    assert (run.exit_status, run.stdout, run.stderr) == (2, "", message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "class Migration(",
+            "the project's migrations do not load: SyntaxError: '(' was never closed (0001_initial.py, line 1)",
+        ),
+        (
+            "",
+            "the project's migrations do not load: "
+            "BadMigrationError: Migration 0001_initial in app shop has no Migration class",
+        ),
+    ],
+)
+def test_a_migration_that_does_not_load(make: Any, text: str, message: str) -> None:
+    run = make(None, "v1", {"shop": {"0001_initial": text}}).run("manifest")
+    assert (run.exit_status, run.stdout, run.stderr) == (2, "", f"{message}\n")
+
+
+def test_a_rollback_must_say_why(make: Any, migration: Callable[..., str]) -> None:
+    run = make(None, "v1", {"shop": {"0001_initial": migration("", extra="rollback = True")}}).run("manifest")
+    message = "shop.0001_initial: `rollback` must be a text that says why losing the way back is acceptable\n"
+    assert (run.exit_status, run.stdout, run.stderr) == (2, "", message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "it is not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        ("[]", "it is not a JSON object"),
+        ("{}", "it has schema None, this migrator reads schema 1"),
+        (json.dumps({**GOOD, "schema": 2}), "it has schema 2, this migrator reads schema 1"),
+        (json.dumps({**GOOD, "build": 7}), "it is not valid: TypeError: 'build' is not a text"),
+        (json.dumps({**GOOD, "migrations": None}), "it is not valid: TypeError: 'NoneType' object is not iterable"),
+        (
+            json.dumps({**GOOD, "migrations": [{**ENTRY, "atomic": 1}]}),
+            "it is not valid: TypeError: 'atomic' is not true or false",
+        ),
+        (
+            json.dumps({**GOOD, "migrations": [{**ENTRY, "dependencies": "a.1"}]}),
+            "it is not valid: TypeError: 'dependencies' is not a list of texts",
+        ),
+        (
+            json.dumps({**GOOD, "migrations": [{"app": "shop"}]}),
+            "it is not valid: KeyError: 'atomic'",
+        ),
+    ],
+)
+def test_a_manifest_that_is_none(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        manifest.loads(text, "it")
+    assert str(caught.value) == message
+
+
+def test_a_manifest_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        manifest.load(tmp_path / "none.json")
+    path = tmp_path / "none.json"
+    assert str(caught.value) == (
+        f"the manifest {path} can't be read: FileNotFoundError: [Errno 2] No such file or directory: '{path}'"
+    )
+
+
+def test_secrets_do_not_reach_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_KEY", "very-secret-value")
+    text = "bad: very-secret-value in postgresql://board:hunter2@db/board"
+    assert without_secrets(text) == "bad: *** in postgresql://board:***@db/board"
