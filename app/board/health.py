@@ -1,0 +1,77 @@
+"""/healthz: is this build fit to answer, and which one is it.
+
+    200  the database is `in step`, or `ahead`
+    503  it is `behind` or `diverged`, or does not answer; `reason` says it
+
+*Ahead* is healthy, because it is how every deploy looks to the old build: the database moves before the service, and
+the load balancer must not kill the tasks that are still answering. Outside an image, without the package `migrator`,
+nobody knows what the database should look like: it is `unknown`, and that is healthy too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from django.db import Error, connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from board.build import RUNNING
+
+PATH = "/healthz"
+
+
+class HealthMiddleware:
+    """Answers /healthz. It stands first: the load balancer asks by plain http and calls the task by its IP address."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return health() if request.path == PATH else self.get_response(request)
+
+
+class NotHealth(logging.Filter):
+    """Drops what Django logs about answers to /healthz: who asks reads the reason in the answer."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return getattr(getattr(record, "request", None), "path", None) != PATH
+
+
+def health() -> HttpResponse:
+    """Return the answer, made with one query."""
+    database = _database()
+    reason = database.pop("reason", "")
+    answer = {
+        "status": "unavailable" if reason else "ok",
+        **({"reason": reason} if reason else {}),
+        "build": RUNNING.name,
+        "commit": RUNNING.commit,
+        "version": RUNNING.version,
+        "digest": RUNNING.digest,
+        **database,
+    }
+    return JsonResponse(answer, status=503 if reason else 200, headers={"Cache-Control": "no-store"})
+
+
+def _database() -> dict[str, Any]:
+    """Return how the database stands to this build, with a `reason` when that is not good enough to answer requests."""
+    try:
+        import migrator
+        from migrator.errors import MigratorError
+    except ImportError:
+        return {"database": "unknown", "missing": [], "extra": []}
+    try:
+        state = migrator.state(connection)
+    except Error as error:
+        # Its message names hosts and users, and anybody may ask.
+        reason = f"the database does not answer ({type(error).__name__})"
+        return {"database": "unreachable", "missing": [], "extra": [], "reason": reason}
+    except MigratorError as error:
+        return {"database": "unknown", "missing": [], "extra": [], "reason": str(error)}
+    answer = {"database": state["state"], "missing": state["missing"], "extra": state["extra"]}
+    if state["state"] not in ("in step", "ahead"):
+        lacks = ", ".join(state["missing"])
+        answer["reason"] = f"the database is {state['state']}: it lacks {lacks}"
+    return answer

@@ -1,0 +1,12 @@
+"""The board's addresses; /healthz is answered before any of them (`board.health`)."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import path
+from releases.views import ReleaseList
+
+urlpatterns = [
+    path("", ReleaseList.as_view(), name="releases"),
+    path("admin/", admin.site.urls),
+]
