@@ -179,7 +179,9 @@ class _Reader:
         if not _NAME.fullmatch(name):
             raise self.wrong(top, "project", f"{name!r} must be 2 to 40 lower-case letters, digits and hyphens")
         if not _DOTTED.fullmatch(values["settings"]):
-            raise self.wrong(top, "settings", f"{values['settings']!r} must be a module's dotted name, as board.settings")
+            raise self.wrong(
+                top, "settings", f"{values['settings']!r} must be a module's dotted name, as board.settings"
+            )
         app = (self.file.parent / values.get("app", ".")).resolve()
         if not (app / "manage.py").is_file():
             raise self.wrong(top, "app", f"there is no manage.py in {app}: name the folder that holds it")

@@ -64,7 +64,9 @@ class Seeds:
             }
             return cls(suite=data["suite"], stages=stages)
         except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-            raise UsageError(f"{file} can't be read as a list of Debian packages: {error}; see docker/base.toml") from None
+            raise UsageError(
+                f"{file} can't be read as a list of Debian packages: {error}; see docker/base.toml"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -82,19 +84,22 @@ class Lock:
         try:
             data = json.loads(file.read_text(encoding="utf-8"))
             if data["schema"] != SCHEMA:
-                raise UsageError(f"{file} has schema {data['schema']}, this lastgood reads {SCHEMA}: run `lastgood lock`")
+                raise UsageError(
+                    f"{file} has schema {data['schema']}, this lastgood reads {SCHEMA}: run `lastgood lock`"
+                )
             stages = {name: tuple(Package(**entry) for entry in entries) for name, entries in data["stages"].items()}
             return cls(data["suite"], data["architecture"], data["seeds"], stages)
         except FileNotFoundError:
             raise UsageError(f"{file} does not exist: run `lastgood lock` to make it") from None
         except (ValueError, KeyError, TypeError, OSError) as error:
-            raise UsageError(f"{file} is not a Debian lock ({error}): restore it from git or run `lastgood lock`") from None
+            raise UsageError(
+                f"{file} is not a Debian lock ({error}): restore it from git or run `lastgood lock`"
+            ) from None
 
     def text(self) -> str:
         """The lock file's content: JSON with one package a line, so that a diff reads like a list of changes."""
         lines = ["{"]
-        for key in ("suite", "architecture", "seeds"):
-            lines.append(f'  "{key}": {json.dumps(getattr(self, key))},')
+        lines += [f'  "{key}": {json.dumps(getattr(self, key))},' for key in ("suite", "architecture", "seeds")]
         lines.append(f'  "schema": {SCHEMA},\n  "stages": {{')
         for position, (name, packages) in enumerate(self.stages.items()):
             body = ",\n".join(f"      {json.dumps(asdict(package))}" for package in packages)
@@ -125,7 +130,7 @@ def resolve(file: Path, mirror: Mirror, architecture: str = "amd64") -> Lock:
         ("debian-security", f"{seeds.suite}-security"),
     ]
     with ThreadPoolExecutor(len(suites)) as pool:
-        texts = list(pool.map(lambda suite: (suite[0], _packages(mirror, *suite, architecture)), suites))
+        texts = list(pool.map(lambda suite: (suite[0], _packages(mirror, suite[0], suite[1], architecture)), suites))
     index = _Index(texts)
     stages = {name: tuple(index.closure(names, without, file)) for name, (names, without) in seeds.stages.items()}
     return Lock(seeds.suite, architecture, seeds_hash(file), stages)
@@ -138,7 +143,9 @@ def _get(url: str) -> bytes:
             return body
     except (urllib.error.URLError, OSError) as error:
         reason = getattr(error, "reason", error)
-        raise UsageError(f"the Debian mirror did not give {url}: {reason}; check the network, or name another mirror") from None
+        raise UsageError(
+            f"the Debian mirror did not give {url}: {reason}; check the network, or name another mirror"
+        ) from None
 
 
 def _packages(mirror: Mirror, archive: str, suite: str, architecture: str) -> str:
@@ -153,7 +160,9 @@ def _packages(mirror: Mirror, archive: str, suite: str, architecture: str) -> st
     path = f"dists/{suite}/main/binary-{architecture}/by-hash/SHA256/{wanted['sha256']}"
     body = _get(mirror.url(archive, path))
     if hashlib.sha256(body).hexdigest() != wanted["sha256"]:
-        raise UsageError(f"{mirror.url(archive, path)} does not have the sha256 that the signed {url} names: try another mirror")
+        raise UsageError(
+            f"{mirror.url(archive, path)} does not have the sha256 that the signed {url} names: try another mirror"
+        )
     return lzma.decompress(body).decode()
 
 
@@ -163,18 +172,21 @@ def verified(signed: bytes, url: str) -> bytes:
     try:
         opened = verify(signed, lambda _ids: certificates)
     except Exception as error:  # noqa: BLE001, RUF100  the library raises bare RuntimeErrors of many kinds; all mean “not proven”
-        raise UsageError(f"the signature of {url} is not by a Debian archive key ({error}): do not use this mirror") from None
+        raise UsageError(
+            f"the signature of {url} is not by a Debian archive key ({error}): do not use this mirror"
+        ) from None
     if not opened.valid_sigs:
         raise UsageError(f"the signature of {url} is not by a Debian archive key: do not use this mirror")
-    body: bytes = opened.bytes
-    return body
+    return bytes(opened.bytes or b"")
 
 
 def check_date(release: Release, url: str, now: datetime) -> None:
     """Raises UsageError for a Release whose Valid-Until has passed (someone may be replaying old indices)."""
     until = release.get("Valid-Until")
     if until and parsedate_to_datetime(until) < now:
-        raise UsageError(f"{url} expired on {until}: the mirror is stale (or this machine's clock is wrong); name another mirror")
+        raise UsageError(
+            f"{url} expired on {until}: the mirror is stale (or this machine's clock is wrong); name another mirror"
+        )
 
 
 class _Index:
@@ -211,14 +223,16 @@ class _Index:
                 continue
             found = self.newest(name)
             if found is None:
-                raise UsageError(f"{asker} asks for the Debian package {name!r}, which does not exist: mend the name in {file}")
+                raise UsageError(
+                    f"{asker} asks for the Debian package {name!r}, which does not exist: mend the name in {file}"
+                )
             chosen[name] = found
             relations = found[1].relations
             for group in [*relations["pre-depends"], *relations["depends"]]:
                 alternatives = [relation["name"] for relation in group]
                 if not any(one in chosen or one in without for one in alternatives):
                     waiting.append((self._pick(alternatives, chosen, without), name))
-        return [_package(*chosen[name]) for name in sorted(chosen) if name]
+        return [_package(archive, stanza) for _, (archive, stanza) in sorted(chosen.items())]
 
     def _pick(self, alternatives: list[str], chosen: Mapping[str, object], without: frozenset[str]) -> str:
         for one in alternatives:

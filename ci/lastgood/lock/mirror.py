@@ -56,7 +56,9 @@ def find(configured: str | None, suite: str) -> Mirror:
 def _named(value: str, origin: str) -> Mirror:
     words = value.split()
     if len(words) > 2 or not all(re.match(r"(https?|file)://", word) for word in words):
-        raise UsageError(f"{origin} is {value!r}: it must be one address (http, https or file), or two with a space between")
+        raise UsageError(
+            f"{origin} is {value!r}: it must be one address (http, https or file), or two with a space between"
+        )
     main = words[0].rstrip("/")
     return Mirror(main, words[1] if len(words) == 2 else f"{main.rpartition('/')[0]}/debian-security", origin)
 

@@ -1,1 +1,3 @@
+"""What the image weighs, and what must not be in it."""
+
 from __future__ import annotations

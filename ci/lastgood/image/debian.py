@@ -1,0 +1,131 @@
+"""Fetches the packages of a Debian lock into a content-addressed cache, and unpacks them without root, dpkg or their scripts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from debian.debfile import DebFile
+
+from lastgood.errors import UsageError
+from lastgood.lock.debian import Package
+from lastgood.lock.mirror import Mirror
+
+_TIMEOUT = 60  # seconds, for one answer of the mirror
+
+
+def store(target: Path, chunks: Iterable[bytes], sha256: str) -> bool:
+    """Writes `chunks` to `target` if their sha256 is the one wanted; atomically, so that a kill leaves no half file.
+
+    Returns whether the hash was right; the file exists only then.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for chunk in chunks:
+                digest.update(chunk)
+                file.write(chunk)
+        if digest.hexdigest() != sha256:
+            return False
+        Path(name).replace(target)
+        return True
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def fetch(packages: Iterable[Package], mirror: Callable[[], Mirror], cache: Path) -> dict[str, Path]:
+    """Brings every package into `cache`/debs and returns {package name: file}.
+
+    `mirror` is asked only when something is missing. Raises UsageError for a version that vanished or a wrong hash.
+    """
+    wanted = list(packages)
+    files = {package.name: cache / "debs" / f"{package.sha256}.deb" for package in wanted}
+    missing = [package for package in wanted if not files[package.name].is_file()]
+    if missing:
+        source = mirror()
+        with ThreadPoolExecutor(8) as pool:
+            for _ in pool.map(lambda package: _download(package, source, files[package.name]), missing):
+                pass
+    return files
+
+
+def _download(package: Package, mirror: Mirror, target: Path) -> None:
+    url = mirror.url(package.archive, package.path)
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310  the scheme is checked where mirrors are named
+            right = store(target, iter(lambda: answer.read(1 << 16), b""), package.sha256)
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            raise UsageError(
+                f"{package.name} {package.version} is no longer on the Debian mirror ({url}): run `lastgood lock --upgrade` to lock "
+                "the version that replaced it"
+            ) from None
+        raise UsageError(
+            f"the Debian mirror answered {error.code} for {url}: try again, or name another mirror"
+        ) from None
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise UsageError(
+            f"fetching {url} failed: {reason}; check the network and the disk, then run it again"
+        ) from None
+    if not right:
+        raise UsageError(f"{url} does not have the sha256 that the lock names for {package.name}: name another mirror")
+
+
+def unpack(files: Iterable[tuple[str, Path]], root: Path, wanted: Callable[[str], bool] = lambda _path: True) -> None:
+    """Unpacks (name, deb) pairs into `root`; `wanted` is asked for each path, as `usr/bin/python3.13`.
+
+    Of each package the control data is kept as var/lib/dpkg/status.d/NAME, where scanners look in images without dpkg.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    # base-files first: it brings the links /lib → /usr/lib and so on, which the others' files must go through.
+    for name, file in sorted(files, key=lambda pair: (pair[0] != "base-files", pair[0])):
+        package = DebFile(str(file))
+        _extract(package.data.tgz(), root, wanted)
+        status = root / "var/lib/dpkg/status.d" / name
+        status.parent.mkdir(parents=True, exist_ok=True)
+        status.write_text(package.control.debcontrol().dump(), encoding="utf-8")
+
+
+def _extract(archive: tarfile.TarFile, root: Path, wanted: Callable[[str], bool]) -> None:
+    for member in archive:
+        path = member.name.removeprefix("./").rstrip("/")
+        if not path or not wanted(path):
+            continue
+        member.name = path
+        # Permissions are the package's but for write access, which our own next steps need; owners are set in the layer.
+        member.mode |= 0o200
+        if member.isdir() and (root / path).is_symlink():
+            continue
+        archive.extract(member, root, set_attrs=False, filter="tar") if member.issym() else _place(
+            archive, member, root
+        )
+
+
+def _place(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> None:
+    target = root / member.name
+    if member.isdir():
+        target.mkdir(parents=True, exist_ok=True)
+    elif member.islnk():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        os.link(root / member.linkname.removeprefix("./"), target)
+    elif member.isfile():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source = archive.extractfile(member)
+        if source is None:
+            raise UsageError(f"{member.name} can't be read from its package: remove the cache and run it again")
+        target.unlink(missing_ok=True)
+        with target.open("wb") as file:
+            shutil.copyfileobj(source, file)
+        target.chmod(member.mode & 0o777)

@@ -1,0 +1,90 @@
+"""Reads the `runtime` stage of docker/Dockerfile: which layers are added, and the settings of the image. It is the only description."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dockerfile_parse import DockerfileParser
+
+from lastgood.errors import UsageError
+
+_STAGE = "runtime"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the stage says: `adds` are the layer files in order; `config` is the image configuration of the OCI specification."""
+
+    adds: tuple[str, ...]
+    config: Mapping[str, Any]
+
+
+def read(file: Path, arguments: Mapping[str, str]) -> Description:
+    """Reads the stage, with the build arguments given. Raises UsageError for an instruction that would run something."""
+    instructions = _stage(file)
+    adds: list[str] = []
+    environment: dict[str, str] = {}
+    known: dict[str, str] = {}
+    config: dict[str, Any] = {}
+    for entry in instructions:
+        name = entry["instruction"]
+        value = entry["value"]
+        where = f"{file}:{entry['startline'] + 1}"
+        if name == "ARG":
+            key, _, default = value.partition("=")
+            known[key] = arguments.get(key, default)
+            continue
+        value = _expand(value, known)
+        if name == "ADD":
+            adds.append(_added(value, where))
+        elif name == "ENV":
+            environment |= dict(word.split("=", 1) for word in shlex.split(value))
+        elif name == "LABEL":
+            config.setdefault("Labels", {}).update(word.split("=", 1) for word in shlex.split(value))
+        elif name in ("ENTRYPOINT", "CMD"):
+            config["Entrypoint" if name == "ENTRYPOINT" else "Cmd"] = json.loads(value)
+        elif name in ("USER", "WORKDIR", "STOPSIGNAL"):
+            config[{"USER": "User", "WORKDIR": "WorkingDir", "STOPSIGNAL": "StopSignal"}[name]] = value
+        elif name in ("EXPOSE", "VOLUME"):
+            key = "ExposedPorts" if name == "EXPOSE" else "Volumes"
+            words = json.loads(value) if value.startswith("[") else value.split()
+            config[key] = {word if key == "Volumes" or "/" in word else f"{word}/tcp": {} for word in words}
+        else:
+            raise UsageError(
+                f"{where}: {name} has no place in the {_STAGE} stage, which only ADDs layers and sets metadata"
+            )
+    config["Env"] = [f"{key}={text}" for key, text in environment.items()]
+    return Description(tuple(adds), config)
+
+
+def _stage(file: Path) -> list[dict[str, Any]]:
+    parser = DockerfileParser(path=str(file), cache_content=True)
+    inside: list[dict[str, Any]] | None = None
+    for entry in parser.structure:
+        if entry["instruction"] == "FROM":
+            if inside is not None:
+                break
+            found = re.fullmatch(r"scratch\s+AS\s+(\S+)", entry["value"], re.IGNORECASE)
+            inside = [] if found and found.group(1) == _STAGE else None
+        elif inside is not None and entry["instruction"] != "COMMENT":
+            inside.append(entry)
+    if inside is None:
+        raise UsageError(f"{file} has no stage `FROM scratch AS {_STAGE}`: restore it from the bundle")
+    return inside
+
+
+def _expand(value: str, known: Mapping[str, str]) -> str:
+    return re.sub(r"\$\{(\w+)\}", lambda found: known.get(found.group(1), found.group(0)), value)
+
+
+def _added(value: str, where: str) -> str:
+    words = value.split()
+    if len(words) != 2 or words[1] != "/" or not words[0].endswith(".tar"):
+        raise UsageError(f"{where}: ADD takes one prepared layer and /, as `ADD base.tar /`, not {value!r}")
+    return words[0].removesuffix(".tar")

@@ -1,0 +1,52 @@
+"""Prepared folders and files, keyed by what they are made from. An entry is there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Holds a lock file: two builds at once make an entry once."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def entry(target: Path, make: Callable[[Path], None]) -> Path:
+    """`target`, made by `make(folder)` in a temporary folder beside it and moved into place when it is complete.
+
+    A kill or a full disk leaves only the temporary folder, which the next run removes.
+    """
+    if target.is_dir():
+        return target
+    with _alone(target.with_name(f".{target.name}.lock")):
+        if target.is_dir():
+            return target
+        for left in target.parent.glob(f".part-{target.name}-*"):
+            remove(left)
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".part-{target.name}-"))
+        try:
+            make(temporary)
+            temporary.chmod(0o755)
+            temporary.rename(target)
+        except BaseException:
+            remove(temporary)
+            raise
+    return target
+
+
+def remove(folder: Path) -> None:
+    """Removes a folder, also where its own modes forbid it."""
+
+    def again(function: Callable[[str], object], path: str, _error: object) -> None:
+        Path(path).parent.chmod(0o700)
+        function(path)
+
+    shutil.rmtree(folder, onerror=again)
