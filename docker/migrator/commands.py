@@ -196,8 +196,8 @@ def _note_builds(
 ) -> None:
     from django.db import transaction
 
+    ledger.ensure()
     with transaction.atomic(using=connection.alias):
-        ledger.ensure()
         ledger.record_build(image, identity)
         if wanted.build != image.build:
             ledger.record_build(wanted)

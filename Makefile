@@ -1,0 +1,71 @@
+# make help shows what there is. Everything that is made stays in .venv, .venv-local, .lastgood and node_modules.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+export LASTGOOD_CACHE ?= $(CURDIR)/.lastgood/cache
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+BIN := .venv/bin
+
+.PHONY: help demo test check lint types lock clean venv
+
+help:  ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/tool  ## the whole pipeline on this machine, ends with a summary and a page to look at
+	@$(BIN)/lastgood demo
+
+test: .venv/tests  ## all tests (real PostgreSQL, real containers, real workflows)
+	@$(MAKE) --no-print-directory lint types
+	@$(BIN)/python -m lastgood.local.engine
+	$(BIN)/pytest -q --durations=8
+
+check: .venv/tests  ## lint, types and the quick tests, under a minute
+	@$(MAKE) --no-print-directory lint types
+	$(BIN)/pytest -q -m "not slow and not docker and not postgres"
+
+lint: .venv/tests
+	@$(BIN)/ruff check -q .
+	@$(BIN)/ruff format -q --check .
+	@$(BIN)/hadolint docker/Dockerfile
+	@$(BIN)/cfn-lint ci/cloudformation/*.yml
+	@$(BIN)/shellcheck .ci/run
+	@$(BIN)/python ci/checks/workflows.py
+
+types: .venv/tests
+	@$(BIN)/mypy
+
+lock: .venv/tests  ## compile the locks of the image, the tool, its tests and the local cloud anew
+	@$(BIN)/lastgood lock
+	@for set in ci tests ci/lastgood/local; do \
+	  CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o $$set/requirements.txt $$set/requirements.in; done
+
+clean:  ## leaves no container, image, network, process or folder of ours behind
+	@if [ -x $(BIN)/lastgood ]; then $(BIN)/python -m lastgood.local.remove; fi
+	@rm -rf .venv .venv-local .lastgood node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis ci/lastgood.egg-info ci/build
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The venv module is a package of its own on Debian and Ubuntu; as root we may add it.
+venv:
+	@if ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	  echo "lastgood needs Python 3.11 or newer as $(PYTHON): install it, or name one with make PYTHON=…" >&2; exit 2; fi
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "· installing python3-venv"; apt-get update -qq >/dev/null && apt-get install -yqq --no-install-recommends python3-venv >/dev/null; \
+	  else echo "$(PYTHON) has no venv module: install the package python3-venv" >&2; exit 2; fi; fi
+
+.venv/tool: ci/requirements.txt ci/pyproject.toml ci/setup.py | venv
+	@echo "· the tool's virtual environment (.venv)"
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --require-hashes -r ci/requirements.txt 2>&1 | { grep -v '^WARNING' || true; }
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e ./ci 2>&1 | { grep -iE '^error' || true; }
+	@$(BIN)/lastgood --version >/dev/null
+	@touch $@
+
+.venv/tests: tests/requirements.txt .venv/tool
+	@echo "· what the tests need, too"
+	@$(BIN)/python -m pip install --quiet --require-hashes -r tests/requirements.txt 2>&1 | { grep -v '^WARNING' || true; }
+	@touch $@

@@ -1,0 +1,293 @@
+"""The command line: one thin function a verb. Nothing heavy is imported before the verb is known."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from lastgood import __version__
+from lastgood.errors import LastgoodError, Refused, UsageError
+
+if TYPE_CHECKING:
+    from lastgood.project import Project
+
+_EPILOG = """\
+exit status: 0 done or good · 1 refused, nothing touched · 2 usage or configuration · 3 failed, last good is back · 4 failed and not back
+progress goes to standard error, the result to standard output; --json makes it one JSON document
+"""
+
+
+def _project(options: argparse.Namespace) -> Project:
+    from lastgood import project
+
+    return project.load(Path(options.project))
+
+
+def _result(options: argparse.Namespace, data: object, text: str) -> None:
+    from lastgood.report import terminal
+
+    terminal.result(data, text, as_json=options.json)
+
+
+def lock(options: argparse.Namespace) -> None:
+    """compile requirements.txt by the image's own Python"""
+    from lastgood.lock import python
+    from lastgood.report.terminal import step
+
+    project = _project(options)
+    if options.check:
+        with step("lock check"):
+            python.check(project)
+        _result(options, {"stale": False}, "requirements.txt is what requirements.in compiles to")
+        return
+    with step("lock"):
+        changed = python.compile_lock(project, upgrade=options.upgrade)
+    _result(options, {"changed": changed}, "requirements.txt was written" if changed else "requirements.txt is up to date")
+
+
+def lock_base(options: argparse.Namespace) -> None:
+    """resolve the Debian packages of a base.toml to its lock (for those who keep the bundle)"""
+    from lastgood import bundle
+    from lastgood.lock import debian, mirror
+    from lastgood.report.terminal import step
+
+    seeds = Path(options.seeds) if options.seeds else bundle.path("docker/base.toml")
+    target = seeds.with_suffix(".lock")
+    with step(f"resolve {seeds.name}") as shown:
+        found = mirror.find(os.environ.get("LASTGOOD_DEBIAN_MIRROR"), debian.Seeds.read(seeds).suite)
+        locked = debian.resolve(seeds, found)
+        changed = not target.is_file() or target.read_text(encoding="utf-8") != locked.text()
+        if changed:
+            part = target.with_name(f".{target.name}.part")
+            part.write_text(locked.text(), encoding="utf-8")
+            part.replace(target)
+        shown.note(", ".join(f"{name}: {len(packages)} packages" for name, packages in locked.stages.items()))
+    _result(options, {"changed": changed, "file": str(target)}, f"{target} " + ("was written" if changed else "is up to date"))
+
+
+def build(options: argparse.Namespace) -> None:
+    """make the commit into an image: base, dependencies, static files, application"""
+    from lastgood.image import build as builder
+    from lastgood.report.terminal import megabytes, step
+
+    project = _project(options)
+    with step("build") as shown:
+        image = builder.build(project, allow_dirty=options.allow_dirty)
+        shown.note(f"{image.build}, {megabytes(image.size)}")
+    if options.load:
+        with step("load into Docker") as shown:
+            shown.note(builder.load(project, image))
+    _result(options, image.as_dict(), f"build {image.build}\n{image.digest}")
+
+
+def scan(options: argparse.Namespace) -> None:
+    """weigh the last build by layer, against its budget, and look for what must not be in it"""
+    from lastgood.image import build as builder
+    from lastgood.report.terminal import megabytes, step
+    from lastgood.scan import measure
+
+    project = _project(options)
+    image = builder.last(project)
+    with step("scan") as shown:
+        facts = measure.scan(image, project.image.budget)
+        shown.note(f"{megabytes(image.size)} of {megabytes(project.image.budget)}")
+    _result(options, facts, measure.render(facts))
+    if facts["findings"]:
+        raise Refused("the scan found " + "; ".join(finding["text"] for finding in facts["findings"]))
+
+
+def push(options: argparse.Namespace) -> None:
+    """push the last build to the environment's registry, only what is missing there"""
+    from lastgood.deploy import registry
+    from lastgood.image import build as builder
+    from lastgood.image import push as pusher
+
+    project = _project(options)
+    image = builder.last(project)
+    facts = pusher.push(image, registry.find(project, options.environment))
+    registry.recorded(project, options.environment, image, str(facts["image"]))
+    _result(options, facts | {"build": image.build, "digest": image.digest}, str(facts["image"]))
+
+
+def deploy(options: argparse.Namespace) -> None:
+    """release a pushed build (the last one, unless --digest) to an environment; last good comes back when it fails"""
+    from lastgood.deploy import deploy as deployer
+    from lastgood.deploy import registry
+
+    project = _project(options)
+    facts = registry.build_facts(project, options.environment, options.digest)
+    done = deployer.deploy(project, options.environment, facts, who=_who(), reason=options.reason, force=options.force)
+    _result(options, done, f"release {done['number']} is {done['state']}: build {done['build']} in {options.environment}")
+
+
+def rollback(options: argparse.Namespace) -> None:
+    """bring an earlier good build back, schema included"""
+    from lastgood.deploy import rollback as roller
+
+    project = _project(options)
+    done = roller.rollback(
+        project, options.environment, to=options.to, recreate=options.recreate, who=_who(), reason=options.reason
+    )
+    _result(options, done, f"release {done['number']} is {done['state']}: build {done['build']} in {options.environment}")
+
+
+def status(options: argparse.Namespace) -> None:
+    """what runs in an environment, and whether containers and schema are those of last good"""
+    from lastgood.deploy import status as reporter
+
+    facts = reporter.status(_project(options), options.environment)
+    _result(options, facts, reporter.render_status(facts))
+
+
+def history(options: argparse.Namespace) -> None:
+    """the releases of an environment, newest first"""
+    from lastgood.deploy import history as reporter
+
+    facts = reporter.history(_project(options), options.environment, options.limit)
+    _result(options, facts, reporter.render_history(facts))
+
+
+def bootstrap(options: argparse.Namespace) -> None:
+    """create or update what an account needs once: registry, release record, migration function, roles"""
+    from lastgood.deploy import bootstrap as bootstrapper
+
+    facts = bootstrapper.bootstrap(_project(options), options.environment)
+    _result(options, facts, "\n".join(f"{key}: {value}" for key, value in facts.items()))
+
+
+def local(options: argparse.Namespace) -> None:
+    """the one-machine cloud: up, down, status, clean"""
+    from lastgood.local import cloud
+
+    action: Callable[[Project], dict[str, Any]] = getattr(cloud, options.action)
+    facts = action(_project(options))
+    _result(options, facts, "\n".join(f"{key}: {value}" for key, value in facts.items()))
+
+
+def demo(options: argparse.Namespace) -> int:
+    """the whole pipeline on this machine, with four versions of the reference project"""
+    from lastgood.demo import story
+
+    return story.run(_project(options), as_json=options.json)
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """what this machine has and lacks for lastgood, each with what to do"""
+    from lastgood import checkup
+
+    facts = checkup.examine(Path(options.project))
+    _result(options, facts, checkup.render(facts))
+    return 0 if all(entry["ok"] for entry in facts) else UsageError.exit_status
+
+
+def _who() -> str:
+    """Who does it, for the release record: the actor in CI, else git's user, else the login."""
+    import getpass
+    import subprocess
+
+    if os.environ.get("GITHUB_ACTOR"):
+        return os.environ["GITHUB_ACTOR"]
+    try:
+        named = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        named = ""
+    return named or getpass.getuser()
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see `{self.prog} --help`)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line, with every verb and option."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--project", default=".", metavar="FOLDER", help="where pyproject.toml is (default: here, or above)")
+    common.add_argument("--json", action="store_true", help="the result as one JSON document")
+    top = _Parser(
+        prog="lastgood",
+        description=(sys.modules["lastgood"].__doc__ or "").strip(),
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"lastgood {__version__}")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(function: Callable[[argparse.Namespace], int | None], name: str | None = None) -> argparse.ArgumentParser:
+        help_ = (function.__doc__ or "").strip()
+        sub = verbs.add_parser(name or function.__name__, parents=[common], help=help_, description=help_)
+        sub.set_defaults(function=function)
+        return sub
+
+    sub = verb(lock)
+    sub.add_argument("--check", action="store_true", help="write nothing; fail with the difference when the lock is stale")
+    sub.add_argument("--upgrade", action="store_true", help="take the newest versions that fit")
+    sub = verb(lock_base, "lock-base")
+    sub.add_argument("--seeds", metavar="FILE", help="the TOML file of packages (default: docker/base.toml of the bundle)")
+    sub = verb(build)
+    sub.add_argument("--allow-dirty", action="store_true", help="also with changes that are not committed")
+    sub.add_argument("--load", action="store_true", help="load the image into the Docker engine, too")
+    verb(scan)
+    _environment(verb(push))
+    sub = _environment(verb(deploy))
+    sub.add_argument("--digest", metavar="SHA256", help="the pushed build to release (default: the last build of this machine)")
+    sub.add_argument("--reason", default="", help="why, for the release record")
+    sub.add_argument("--force", action="store_true", help="also when it is last good already")
+    sub = _environment(verb(rollback))
+    sub.add_argument("--to", metavar="BUILD", help="the build to go back to (default: the good release before the current one)")
+    sub.add_argument("--recreate", action="store_true", help="delete the stack if it is there, and create it again from last good")
+    sub.add_argument("--reason", default="", help="why, for the release record")
+    _environment(verb(status))
+    sub = _environment(verb(history))
+    sub.add_argument("--limit", type=int, default=20, metavar="N", help="how many (default 20)")
+    _environment(verb(bootstrap))
+    sub = verb(local)
+    sub.add_argument("action", choices=("up", "down", "status", "clean"), help="clean also removes the data")
+    verb(demo)
+    verb(doctor)
+    return top
+
+
+def _environment(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    default = os.environ.get("LASTGOOD_ENVIRONMENT", "local")
+    sub.add_argument("--environment", "-e", default=default, metavar="NAME", help=f"which one (default: {default})")
+    return sub
+
+
+def _terminated(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb; returns its exit status. Errors are one sentence on standard error."""
+    # A cancelled CI job sends SIGTERM: it is to clean up just as Ctrl-C does.
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        options = parser().parse_args(arguments)
+        status: int | None = options.function(options)
+        return status or 0
+    except LastgoodError as error:
+        _show(error)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("lastgood: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+    except OSError as error:
+        print(f"lastgood: {error.strerror or error} ({error.filename or 'no file'}): nothing half done is kept", file=sys.stderr)
+        return UsageError.exit_status
+
+
+def _show(error: LastgoodError) -> None:
+    text = str(error)
+    print(f"lastgood: {text}", file=sys.stderr)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+        print(f"::error title=lastgood::{escaped}", file=sys.stderr)

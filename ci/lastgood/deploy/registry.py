@@ -1,0 +1,64 @@
+"""The environment's registry: where builds are pushed to, and what the release record knows of them."""
+
+from __future__ import annotations
+
+from lastgood.deploy.aws import Session
+from lastgood.deploy.record import BuildFacts, Record
+from lastgood.errors import UsageError
+from lastgood.image.build import Image, last
+from lastgood.image.push import Registry
+from lastgood.local import state
+from lastgood.project import Project
+
+
+def find(project: Project, environment: str) -> Registry:
+    """The repository of the project as the environment's account has it, with a fresh password where one is needed.
+
+    Raises UsageError where the local cloud is down or the account was not bootstrapped.
+    """
+    project.environment(environment)
+    if environment == "local":
+        cloud = state.read(project)
+        if cloud is None:
+            raise UsageError("the local cloud is not up: run `lastgood local up`")
+        return Registry(cloud.registry, project.name)
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    client = Session(project, environment).client("ecr")
+    try:
+        uri = client.describe_repositories(repositoryNames=[project.name])["repositories"][0]["repositoryUri"]
+        token = client.get_authorization_token()["authorizationData"][0]["authorizationToken"]
+    except (ClientError, BotoCoreError) as error:
+        raise UsageError(
+            f"the ECR repository {project.name!r} can't be used for {environment}: {error}; check the credentials and the region, and "
+            f"run `lastgood bootstrap --environment {environment}` once"
+        ) from None
+    return Registry.ecr(uri, token)
+
+
+def facts(image: Image, reference: str) -> BuildFacts:
+    """What a deploy needs to know of a build that was pushed as `reference`."""
+    return BuildFacts(
+        build=image.build,
+        commit=image.commit,
+        version=image.version,
+        digest=image.digest,
+        image=reference,
+        manifest_sha=image.manifest_sha,
+        size=image.size,
+    )
+
+
+def recorded(project: Project, environment: str, image: Image, reference: str) -> None:
+    """Writes the pushed build into the release record, so that any machine can deploy it by its digest."""
+    Record(Session(project, environment), environment).put_build(facts(image, reference))
+
+
+def build_facts(project: Project, environment: str, digest: str | None) -> BuildFacts:
+    """The build to deploy: by digest from the release record, else the last build of this machine, which must have been pushed."""
+    record = Record(Session(project, environment), environment)
+    wanted = digest or last(project).digest
+    found = record.build(wanted)
+    if found is None:
+        raise UsageError(f"the release record of {environment} does not know {wanted}: run `lastgood push --environment {environment}` first")
+    return found
