@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -28,9 +30,6 @@ print(json.dumps([state, inside == state, len(queries)]))
 @pytest.mark.postgres
 @pytest.mark.slow
 def test_state_costs_one_query(builds: Any, database: Any, tmp_path: Any) -> None:
-    import subprocess
-    import sys
-
     def state(project: Any) -> Any:
         path = tmp_path / f"{project.build}.json"
         path.write_text(project.run("manifest").stdout)
@@ -53,7 +52,7 @@ def test_state_costs_one_query(builds: Any, database: Any, tmp_path: Any) -> Non
 @pytest.mark.postgres
 @pytest.mark.slow
 def test_what_people_see(builds: Any, database: Any) -> None:
-    v1, v2, v3, _ = builds
+    v1, v2, _, _ = builds
     assert v1.run("history").stdout == "the ledger is empty\n"
     v1.run("forward")
     v2.run("forward")
@@ -90,12 +89,12 @@ def test_sqlite_for_development(sqlite: Any, make: Any, history: Any) -> None:
     assert v2.run("back", "--to", "build:v1").moved == (0, "done", ["billing.0001_initial", "shop.0002_price"], [])
     assert v1.run("check").stdout == "in step with build v1\n"
     path = v4.folder / "shop/migrations/0005_size.py"
-    path.write_text(path.read_text().replace("SELECT 1/0", "SELECT nothing"))
+    path.write_text(path.read_text().replace("SELECT 1/0", "SELECT missing"))
     failed = v4.run("forward")
     applied = ["shop.0002_price", "shop.0003_slug", "shop.0004_colour", "billing.0001_initial"]
     assert (failed.exit_status, failed.result["status"]) == (5, "failed")
     assert set(failed.result["applied"]) <= set(applied)
-    assert failed.result["reason"] == "shop.0005_size: OperationalError: no such column: nothing"
+    assert failed.result["reason"] == "shop.0005_size: OperationalError: no such column: missing"
     ledger = json.loads(v4.run("history", "--json").stdout)["ledger"]
     newest = [f"{entry['app']}.{entry['name']}" for entry in ledger[: len(failed.result["applied"])]]
     assert newest[::-1] == failed.result["applied"]

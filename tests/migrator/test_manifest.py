@@ -135,8 +135,10 @@ def test_an_app_that_does_not_load(make: Any) -> None:
         ),
         (
             "",
-            "the project's migrations do not load: "
-            "BadMigrationError: Migration 0001_initial in app shop has no Migration class",
+            (
+                "the project's migrations do not load: "
+                "BadMigrationError: Migration 0001_initial in app shop has no Migration class"
+            ),
         ),
     ],
 )

@@ -65,8 +65,7 @@ def test_back_refuses_before_the_first_statement(builds: Any, database: Any, stu
 
 
 def test_a_squash_is_refused_by_both_directions(database: Any, make: Any, history: Any, migration: Any) -> None:
-    builds = make(database, "v2", history["v2"])
-    builds.run("forward")
+    make(database, "v2", history["v2"]).run("forward")
     replaces = "replaces = [('shop', '0001_initial'), ('shop', '0002_price')]"
     shop = {**history["v2"]["shop"], "0001_squashed": migration("", extra=replaces)}
     squashed = make(database, "squashed", {**history["v2"], "shop": shop})
@@ -88,7 +87,7 @@ def test_a_name_belongs_to_one_build(builds: Any, database: Any, make: Any, hist
 
 
 def test_the_files_must_be_those_of_the_manifest(builds: Any, tmp_path: Any) -> None:
-    v1, v2, v3, _ = builds
+    _, v2, v3, _ = builds
     path = tmp_path / "manifest.json"
     path.write_text(v2.run("manifest").stdout)
     assert v2.run("forward", LASTGOOD_MANIFEST=str(path)).exit_status == 0
