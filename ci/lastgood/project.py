@@ -62,9 +62,9 @@ class Project:
 
     @property
     def state(self) -> Path:
-        """`.lastgood` beside pyproject.toml: what commands leave for one another. Created when asked for."""
-        folder = self.root / ".lastgood"
-        folder.mkdir(exist_ok=True)
+        """`.lastgood` beside pyproject.toml (or LASTGOOD_STATE): what commands leave for one another. Created when asked for."""
+        folder = Path(os.environ.get("LASTGOOD_STATE") or self.root / ".lastgood").resolve()
+        folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def environment(self, name: str) -> Environment:

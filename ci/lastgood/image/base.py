@@ -27,7 +27,7 @@ _TRIM = (
     "usr/share/locale/*", "usr/share/lintian/*", "usr/share/bug/*", "usr/share/base-files/*", "usr/share/common-licenses/*",
     "usr/share/pixmaps/*", "usr/share/menu/*", "usr/share/binfmts/*", "usr/share/apps/*", "usr/share/applications/*",
     "usr/share/ca-certificates/mozilla/*",  # concatenated into one bundle below
-    "usr/lib/x86_64-linux-gnu/gconv/*", "usr/lib/x86_64-linux-gnu/perl*", "usr/lib/locale/*", "usr/share/i18n/*",
+    "usr/lib/x86_64-linux-gnu/gconv/*", "usr/lib/x86_64-linux-gnu/perl*", "usr/lib/x86_64-linux-gnu/libmvec*", "usr/lib/x86_64-linux-gnu/libexpatw*", "usr/lib/locale/*", "usr/share/i18n/*",
     "usr/sbin/*", "etc/ca-certificates/*", "etc/update-motd.d/*", "etc/skel/*", "etc/profile*", "etc/dpkg/*", "etc/issue*",
     f"{_STDLIB}/ensurepip/*", f"{_STDLIB}/idlelib/*", f"{_STDLIB}/tkinter/*", f"{_STDLIB}/turtle*", f"{_STDLIB}/test/*",
     f"{_STDLIB}/pydoc_data/*", f"{_STDLIB}/lib2to3/*", f"{_STDLIB}/_pyrepl/*", f"{_STDLIB}/curses/*", f"{_STDLIB}/venv/*",
