@@ -19,7 +19,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEADLINE = 30  # seconds that a condition may take to come true
@@ -152,7 +152,8 @@ class Server:
         connection = psycopg.connect(**address, application_name="the test", autocommit=True)
         known = {"HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password"}
         django = {key: str(address[option]) for key, option in known.items() if option in address}
-        return Database({"ENGINE": "django.db.backends.postgresql", "NAME": name, **django}, connection)
+        settings = {"ENGINE": "django.db.backends.postgresql", "NAME": name, **django}
+        return Database(settings, connection, make_conninfo(**address))
 
     def drop(self, database: Database) -> None:
         assert database.connection

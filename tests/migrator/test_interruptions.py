@@ -116,8 +116,7 @@ def history_of_v3() -> list[str]:
 def test_a_reader_in_the_way(builds: Any, database: Any) -> None:
     _, v2, v3, _ = builds
     v2.run("forward")
-    name = database.django["NAME"]
-    with psycopg.connect(database.connection.info.dsn, dbname=name) as reader:
+    with psycopg.connect(database.info) as reader:
         reader.execute("SELECT * FROM shop_item")
         run = v3.run("forward", "--lock-timeout", "0.2")
     assert run.moved == (75, "busy", [], [])
