@@ -29,9 +29,10 @@ def _project(options: argparse.Namespace) -> Project:
 
 
 def _result(options: argparse.Namespace, data: object, text: str) -> None:
-    from lastgood.report import terminal
+    from lastgood.report import github, terminal
 
     terminal.result(data, text, as_json=options.json)
+    github.publish(data, text)
 
 
 def lock(options: argparse.Namespace) -> None:
@@ -281,7 +282,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 141
     except OSError as error:
-        print(f"lastgood: {error.strerror or error} ({error.filename or 'no file'}): nothing half done is kept", file=sys.stderr)
+        where = f" ({error.filename})" if error.filename else ""
+        _show(UsageError(f"{error.strerror or error}{where}: nothing half done was kept; mend that and run the command again"))
         return UsageError.exit_status
 
 
@@ -289,5 +291,6 @@ def _show(error: LastgoodError) -> None:
     text = str(error)
     print(f"lastgood: {text}", file=sys.stderr)
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-        print(f"::error title=lastgood::{escaped}", file=sys.stderr)
+        from lastgood.report import github
+
+        github.annotate(text)
