@@ -97,9 +97,12 @@ def forward(args: Namespace, result: Result) -> None:
         executor, image, ledger = _prepare(connection, args)
         wanted = _target(args, ledger, image) if args.to else image
         result.build, result.target = image.build, wanted.build
+        accept = args.accept_loss or args.no_gate
+        reason = None if accept else plan.drops_an_app(ledger.facts(), wanted)
+        if reason:
+            raise Refused(reason)
         _note_builds(connection, ledger, image, wanted, executor.identity)
         facts = ledger.facts()
-        accept = args.accept_loss or args.no_gate
         decision = plan.forward(facts, image, wanted, accept_loss=accept)
         for key in plan.changed(facts, wanted):
             progress(f"note: the file of {key} has changed since build {facts.ledger[key].build} applied it")

@@ -101,6 +101,25 @@ def forward(facts: Facts, image: Manifest, wanted: Manifest, *, accept_loss: boo
     return Decision("refused", reason=reason) if reason else Decision("run", order)
 
 
+def drops_an_app(facts: Facts, wanted: Manifest) -> str | None:
+    """Return why a build that this database has never met is refused: it has no migration of an app that has tables here.
+
+    A rollback looks the same but for one thing: the build that it wants was here before. Without this, an ordinary deploy of a build
+    that drops an app from INSTALLED_APPS would have the tables undone, with their data.
+    """
+    if wanted.build in facts.builds:
+        return None
+    apps = {migration.app for migration in wanted.migrations}
+    for key in facts.rows:
+        app = key.split(".", 1)[0]
+        if app not in apps and key in facts.ledger:
+            return (
+                f"build {wanted.build} has no migration of the app {app}, whose tables build {facts.ledger[key].build} made: they would be "
+                "undone with their data; keep the app until its tables are gone by a migration of its own, or pass --accept-loss"
+            )
+    return None
+
+
 def back(facts: Facts, image: Manifest, wanted: Manifest) -> Decision:
     """Decide what the build `image` undoes of what `wanted` does not want.
 

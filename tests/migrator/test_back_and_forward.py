@@ -152,6 +152,23 @@ def test_a_hotfix_that_diverged(builds: Any, database: Any, make: Any, history: 
     assert database.applied() == [*V2, "shop.0003_size"]
 
 
+def test_a_new_build_that_drops_an_app_is_refused(builds: Any, database: Any, make: Any, history: Any) -> None:
+    _, v2, _, _ = builds
+    v2.run("forward")
+    del history["v2"]["billing"]
+    without = make(database, "without", history["v2"])
+    reason = (
+        "build without has no migration of the app billing, whose tables build v2 made: they would be undone with their data; "
+        "keep the app until its tables are gone by a migration of its own, or pass --accept-loss"
+    )
+    for _ in range(2):
+        refused = without.run("forward")
+        assert refused.moved == (4, "refused", [], [])
+        assert refused.result["reason"] == reason
+    assert database.applied() == V2
+    assert without.run("forward", "--accept-loss").result["needs"] == "v2"
+
+
 def test_to_zero_and_forward_again(builds: Any, database: Any, tmp_path: Any) -> None:
     v1, v2, _, _ = builds
     v1.run("forward")
