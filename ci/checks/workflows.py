@@ -1,0 +1,204 @@
+"""Checks `.github` with zizmor, GitHub's own parser and the schemas of check-jsonschema. All three must find nothing.
+
+Usage: python ci/checks/workflows.py [FOLDER]    (the folder that holds `.github`; this repository's, unless told)
+Exit status: 0 nothing found · 1 findings · 2 a checker can't run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+_OLDEST_NODE = 20  # @actions/languageserver says so in its package.json
+
+
+class CannotCheckError(Exception):
+    """A checker is missing or broke: one sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a checker found. `line` counts from 1; None where the checker names none."""
+
+    file: str
+    line: int | None
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.text}" if self.line else f"{self.file}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Files:
+    """The workflows and actions below `root`/.github."""
+
+    root: Path
+    workflows: tuple[Path, ...]
+    actions: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, root: Path) -> Files:
+        """Raises CannotCheckError where there is none: nothing checked is not nothing found."""
+        folder = root.resolve() / ".github"
+        found = cls(
+            root.resolve(),
+            tuple(sorted(folder.glob("workflows/*.y*ml"))),
+            tuple(sorted(folder.glob("actions/*/action.y*ml"))),
+        )
+        if not found.workflows:
+            raise CannotCheckError(f"{folder} holds no workflow: name the folder that holds .github")
+        return found
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        return self.workflows + self.actions
+
+    def name(self, path: str) -> str:
+        """The path below the root, for people."""
+        return os.path.relpath(self.root / path, self.root)
+
+
+def zizmor(files: Files) -> list[Finding]:
+    """Security: injection, permissions, pinning, and more; the pedantic persona, without network."""
+    arguments = ["--offline", "--quiet", "--no-config", "--strict-collection", "--persona", "pedantic"]
+    done = _run([_program("zizmor"), *arguments, "--format", "json", "--no-exit-codes", *map(str, files.all)])
+    if done.returncode:
+        # A file that it can't read at all ends it; the first line below "fatal" names the file, the last one the reason.
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        return [Finding(".github", None, f"{lines[1].replace(f'file://{files.root}/', '')}: {lines[-1]}")]
+    found = []
+    for entry in json.loads(done.stdout):
+        place = next(at for at in entry["locations"] if at["symbolic"]["kind"] == "Primary")
+        file = place["symbolic"]["key"]["Local"]["given_path"]
+        line = place["concrete"]["location"]["start_point"]["row"] + 1
+        found.append(Finding(files.name(file), line, f"{entry['ident']}: {entry['desc']}"))
+    return found
+
+
+def schema(files: Files) -> list[Finding]:
+    """Keys and types, by the schemas that editors use (vendored in check-jsonschema)."""
+    found: list[Finding] = []
+    for name, group in (("vendor.github-workflows", files.workflows), ("vendor.github-actions", files.actions)):
+        if not group:
+            continue
+        done = _run(
+            [_program("check-jsonschema"), "--output-format", "json", "--builtin-schema", name, *map(str, group)]
+        )
+        try:
+            report = json.loads(done.stdout)
+        except ValueError:
+            raise CannotCheckError(f"check-jsonschema broke: {_last_words(done)}") from None
+        for entry in report.get("errors", []):
+            text = (entry.get("best_deep_match") or entry)["message"]
+            found.append(Finding(files.name(entry["filename"]), None, f"{entry['path']}: {text}"))
+        found += [
+            Finding(files.name(entry["filename"]), None, entry["message"]) for entry in report.get("parse_errors", [])
+        ]
+    return found
+
+
+def parser(files: Files) -> list[Finding]:
+    """Expressions, contexts, needs and inputs, by the parser that GitHub itself uses."""
+    node = _node()
+    server = _modules(node) / "node_modules/@actions/languageserver/bin/actions-languageserver"
+    done = _run([node, str(HERE / "parser.mjs"), str(server), str(files.root), *map(str, files.all)])
+    if done.returncode:
+        raise CannotCheckError(f"GitHub's parser broke: {_last_words(done)}")
+    return [Finding(files.name(entry["file"]), entry["line"], entry["text"]) for entry in json.loads(done.stdout)]
+
+
+CHECKS: tuple[tuple[str, Callable[[Files], list[Finding]]], ...] = (
+    ("zizmor", zizmor),
+    ("schema", schema),
+    ("GitHub's parser", parser),
+)
+
+
+def _program(name: str) -> str:
+    found = Path(sys.executable).parent / name
+    if not found.is_file():
+        raise CannotCheckError(f"{name} is not in {found.parent}: run `make .venv/tests`")
+    return str(found)
+
+
+def _run(arguments: Sequence[str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"RUST_BACKTRACE": "0", "NO_COLOR": "1"}
+    return subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
+
+
+def _last_words(done: subprocess.CompletedProcess[str]) -> str:
+    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    return lines[-1] if lines else f"exit status {done.returncode}, and not a word"
+
+
+def _node() -> str:
+    """The path of a Node.js that is new enough and has npm; as root on Debian or Ubuntu it is installed when it is missing."""
+    if not (shutil.which("node") and shutil.which("npm")) and os.geteuid() == 0 and shutil.which("apt-get"):
+        print("· installing nodejs and npm", file=sys.stderr)
+        _run(["apt-get", "update", "-qq"])
+        _run(["apt-get", "install", "-yqq", "--no-install-recommends", "nodejs", "npm"])
+    node = shutil.which("node")
+    if not node or not shutil.which("npm"):
+        raise CannotCheckError(
+            f"GitHub's workflow parser needs Node.js {_OLDEST_NODE} or newer with npm: install the packages nodejs and npm"
+        )
+    version = _run([node, "--version"]).stdout.strip()
+    major = re.match(r"v(\d+)\.", version)
+    if not major or int(major.group(1)) < _OLDEST_NODE:
+        raise CannotCheckError(
+            f"{node} is {version or 'broken'}: GitHub's workflow parser needs {_OLDEST_NODE} or newer"
+        )
+    return node
+
+
+def _modules(node: str) -> Path:
+    """The folder with the node_modules of package-lock.json. Installed once a lock, and never half: it gets its name when it is whole."""
+    lock = HERE / "package-lock.json"
+    target = ROOT / ".lastgood" / "checks" / hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as name:
+        part = Path(name) / "modules"
+        part.mkdir()
+        for file in (lock, HERE / "package.json"):
+            shutil.copy(file, part)
+        npm = shutil.which("npm", path=os.environ["PATH"]) or "npm"
+        done = _run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=part)
+        if done.returncode:
+            raise CannotCheckError(f"npm could not install ci/checks/package-lock.json: {_last_words(done)}")
+        if not target.is_dir():
+            part.rename(target)
+    return target
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the three checks; one line each on standard output, findings below it."""
+    status = 0
+    try:
+        files = Files.of(Path(arguments[0]) if arguments else ROOT)
+        for name, check in CHECKS:
+            found = check(files)
+            print(f"{'✗' if found else '✓'} {name}: {len(files.all)} files, {len(found) or 'no'} findings", flush=True)
+            for finding in found:
+                print(f"  {finding}", flush=True)
+            status = status or bool(found)
+    except CannotCheckError as error:
+        print(f"workflows: {error}", file=sys.stderr)
+        return 2
+    return int(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
