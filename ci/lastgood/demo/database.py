@@ -32,6 +32,8 @@ names = ("environment", "number", "state", "kind", "build", "commit", "version",
 with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
     for row in json.load(open(sys.argv[1])):
         changed = ", ".join(f"{name} = excluded.{name}" for name in names[2:])
+        row["reason"] = row.get("cause") or row.get("reason") or ""
+        row["ended"] = row.get("ended") or None
         connection.execute(
             f"insert into releases_release ({', '.join(names)}) values ({', '.join(['%s'] * len(names))}) "
             f"on conflict (environment, number) do update set {changed}", [row.get(name) for name in names])

@@ -95,6 +95,7 @@ class Story:
             self.command(station, "local", "up", home=True)
             with step("four versions, as git commits"):
                 versions.make(self.home, self.folder)
+            self.command(station, "bootstrap")
         for title, play, watched in (
             ("version 1: lock → build → scan → push → deploy", self.first, False),
             ("version 2: a migration forward", self.second, True),
@@ -222,13 +223,13 @@ class Story:
     def third(self, station: Station) -> None:
         self.ship(station, "v3", expected=3)
         self.verified(station, "v2", "failed; version 2 is back, schema included")
-        reason = self.newest(station)["reason"]
+        reason = self.newest(station)["cause"]
         station.expect("the reason names the crash", "INCIDENT_QUEUE is not set" in reason, reason)
 
     def fourth(self, station: Station) -> None:
         self.ship(station, "v4", expected=3)
         self.verified(station, "v2", "failed; nothing of it is left")
-        reason = self.newest(station)["reason"]
+        reason = self.newest(station)["cause"]
         named = "releases.0004_one_release_an_environment" in reason
         station.expect("the reason names the migration", named, reason)
 
