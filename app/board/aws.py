@@ -33,8 +33,8 @@ _overrides: dict[str, Any] = {}
 def client(service: str) -> Any:
     """Return this process's client of `service` ("cloudformation", "ssm"), made at the first call.
 
-    Region, endpoint and credentials are the SDK's own business: AWS_REGION, AWS_ENDPOINT_URL, the task's role. Raise
-    botocore's NoRegionError when there is no region.
+    AWS_REGION says the region; endpoint and credentials are the SDK's own business: AWS_ENDPOINT_URL, the task's role.
+    Raise botocore's NoRegionError when there is no region.
     """
     global _session
     found = _overrides.get(service) or _clients.get(service)
@@ -42,7 +42,8 @@ def client(service: str) -> Any:
         return found
     with _lock:  # clients may be shared between threads, the session that makes them may not
         if service not in _clients:
-            _session = _session or boto3.session.Session()
+            # The SDK knows AWS_DEFAULT_REGION only; AWS_REGION is what the others read and ECS sets.
+            _session = _session or boto3.session.Session(region_name=os.environ.get("AWS_REGION") or None)
             _clients[service] = _session.client(service, config=_CONFIG)
         return _clients[service]
 

@@ -24,7 +24,7 @@ class Build:
 
 
 def _running() -> Build:
-    # Build and commit are baked in with the manifest. The digest is told by the task definition: no image contains its own.
+    # Build and commit are baked in with the manifest. No image contains its own digest: the task definition tells it.
     path = os.environ.get("LASTGOOD_MANIFEST", "")
     manifest = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
 

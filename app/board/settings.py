@@ -107,5 +107,8 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "filters": ["not_health"], "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": _constants["LOG_LEVEL"]},
     # Django's own handlers would mail the administrators, or print while DEBUG is on; ours prints always.
-    "loggers": {"django": {"handlers": [], "propagate": True}},
+    "loggers": {
+        "django": {"handlers": [], "propagate": True},
+        "botocore": {"level": "WARNING"},  # at INFO it tells where it found credentials
+    },
 }

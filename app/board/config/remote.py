@@ -32,7 +32,7 @@ RETRY_AFTER = 300.0  # seconds for which a failure is remembered, so that not ev
 _overrides: ContextVar[dict[tuple[type, str], Any]] = ContextVar("overrides", default={})  # noqa: B039 - never changed
 
 
-class Unresolved(Exception):  # noqa: N818 - a state of the value rather than a fault
+class Unresolved(Exception):
     """The value can't be had; the message says which, where and why."""
 
 
