@@ -37,8 +37,9 @@ def _machine() -> tuple[str, bool, str]:
 
 
 def _engine() -> tuple[str, bool, str]:
-    import docker
     from docker.errors import DockerException
+
+    import docker
 
     try:
         client = docker.client.from_env(timeout=10)

@@ -48,7 +48,9 @@ def lock(options: argparse.Namespace) -> None:
         return
     with step("lock"):
         changed = python.compile_lock(project, upgrade=options.upgrade)
-    _result(options, {"changed": changed}, "requirements.txt was written" if changed else "requirements.txt is up to date")
+    _result(
+        options, {"changed": changed}, "requirements.txt was written" if changed else "requirements.txt is up to date"
+    )
 
 
 def lock_base(options: argparse.Namespace) -> None:
@@ -68,7 +70,11 @@ def lock_base(options: argparse.Namespace) -> None:
             part.write_text(locked.text(), encoding="utf-8")
             part.replace(target)
         shown.note(", ".join(f"{name}: {len(packages)} packages" for name, packages in locked.stages.items()))
-    _result(options, {"changed": changed, "file": str(target)}, f"{target} " + ("was written" if changed else "is up to date"))
+    _result(
+        options,
+        {"changed": changed, "file": str(target)},
+        f"{target} " + ("was written" if changed else "is up to date"),
+    )
 
 
 def build(options: argparse.Namespace) -> None:
@@ -123,7 +129,9 @@ def deploy(options: argparse.Namespace) -> None:
     project = _project(options)
     facts = registry.build_facts(project, options.environment, options.digest)
     done = deployer.deploy(project, options.environment, facts, who=_who(), reason=options.reason, force=options.force)
-    _result(options, done, f"release {done['number']} is {done['state']}: build {done['build']} in {options.environment}")
+    _result(
+        options, done, f"release {done['number']} is {done['state']}: build {done['build']} in {options.environment}"
+    )
 
 
 def rollback(options: argparse.Namespace) -> None:
@@ -134,7 +142,9 @@ def rollback(options: argparse.Namespace) -> None:
     done = roller.rollback(
         project, options.environment, to=options.to, recreate=options.recreate, who=_who(), reason=options.reason
     )
-    _result(options, done, f"release {done['number']} is {done['state']}: build {done['build']} in {options.environment}")
+    _result(
+        options, done, f"release {done['number']} is {done['state']}: build {done['build']} in {options.environment}"
+    )
 
 
 def status(options: argparse.Namespace) -> None:
@@ -194,7 +204,9 @@ def _who() -> str:
     if os.environ.get("GITHUB_ACTOR"):
         return os.environ["GITHUB_ACTOR"]
     try:
-        named = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True, check=False).stdout.strip()
+        named = subprocess.run(
+            ["git", "config", "user.name"], capture_output=True, text=True, check=False
+        ).stdout.strip()
     except FileNotFoundError:
         named = ""
     return named or getpass.getuser()
@@ -205,10 +217,12 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see `{self.prog} --help`)")
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> _Parser:
     """The parser of the command line, with every verb and option."""
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--project", default=".", metavar="FOLDER", help="where pyproject.toml is (default: here, or above)")
+    common = _Parser(add_help=False)
+    common.add_argument(
+        "--project", default=".", metavar="FOLDER", help="where pyproject.toml is (default: here, or above)"
+    )
     common.add_argument("--json", action="store_true", help="the result as one JSON document")
     top = _Parser(
         prog="lastgood",
@@ -219,29 +233,39 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"lastgood {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    def verb(function: Callable[[argparse.Namespace], int | None], name: str | None = None) -> argparse.ArgumentParser:
+    def verb(function: Callable[[argparse.Namespace], int | None], name: str | None = None) -> _Parser:
         help_ = (function.__doc__ or "").strip()
         sub = verbs.add_parser(name or function.__name__, parents=[common], help=help_, description=help_)
         sub.set_defaults(function=function)
         return sub
 
     sub = verb(lock)
-    sub.add_argument("--check", action="store_true", help="write nothing; fail with the difference when the lock is stale")
+    sub.add_argument(
+        "--check", action="store_true", help="write nothing; fail with the difference when the lock is stale"
+    )
     sub.add_argument("--upgrade", action="store_true", help="take the newest versions that fit")
     sub = verb(lock_base, "lock-base")
-    sub.add_argument("--seeds", metavar="FILE", help="the TOML file of packages (default: docker/base.toml of the bundle)")
+    sub.add_argument(
+        "--seeds", metavar="FILE", help="the TOML file of packages (default: docker/base.toml of the bundle)"
+    )
     sub = verb(build)
     sub.add_argument("--allow-dirty", action="store_true", help="also with changes that are not committed")
     sub.add_argument("--load", action="store_true", help="load the image into the Docker engine, too")
     verb(scan)
     _environment(verb(push))
     sub = _environment(verb(deploy))
-    sub.add_argument("--digest", metavar="SHA256", help="the pushed build to release (default: the last build of this machine)")
+    sub.add_argument(
+        "--digest", metavar="SHA256", help="the pushed build to release (default: the last build of this machine)"
+    )
     sub.add_argument("--reason", default="", help="why, for the release record")
     sub.add_argument("--force", action="store_true", help="also when it is last good already")
     sub = _environment(verb(rollback))
-    sub.add_argument("--to", metavar="BUILD", help="the build to go back to (default: the good release before the current one)")
-    sub.add_argument("--recreate", action="store_true", help="delete the stack if it is there, and create it again from last good")
+    sub.add_argument(
+        "--to", metavar="BUILD", help="the build to go back to (default: the good release before the current one)"
+    )
+    sub.add_argument(
+        "--recreate", action="store_true", help="delete the stack if it is there, and create it again from last good"
+    )
     sub.add_argument("--reason", default="", help="why, for the release record")
     _environment(verb(status))
     sub = _environment(verb(history))
@@ -254,7 +278,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _environment(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def _environment(sub: _Parser) -> _Parser:
     default = os.environ.get("LASTGOOD_ENVIRONMENT", "local")
     sub.add_argument("--environment", "-e", default=default, metavar="NAME", help=f"which one (default: {default})")
     return sub
@@ -283,7 +307,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        _show(UsageError(f"{error.strerror or error}{where}: nothing half done was kept; mend that and run the command again"))
+        _show(
+            UsageError(
+                f"{error.strerror or error}{where}: nothing half done was kept; mend that and run the command again"
+            )
+        )
         return UsageError.exit_status
 
 

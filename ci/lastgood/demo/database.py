@@ -57,8 +57,8 @@ def write(project: Project, url: str, releases: list[dict[str, Any]], scratch: P
 
 def forward(project: Project, url: str, source: Path, migrator: Path, identity: dict[str, str]) -> dict[str, Any]:
     """Runs the migrations of the work tree `source` by hand, as somebody might behind the pipeline's back."""
-    extra = project.image.environment | identity | {"DJANGO_SETTINGS_MODULE": project.settings}
-    return _run(project, url, ["-m", "migrator", "forward"], f"{source}:{migrator}:", dict(extra))
+    extra = dict(project.image.environment) | identity | {"DJANGO_SETTINGS_MODULE": project.settings}
+    return _run(project, url, ["-m", "migrator", "forward"], f"{source}:{migrator}:", extra)
 
 
 def _run(

@@ -17,8 +17,10 @@ h1 { font-size: 1.7rem; margin: 0 0 .25rem; } .verdict { font-size: 1.05rem; mar
 .verdict b.good { color: var(--good); } .verdict b.bad { color: var(--bad); }
 ol { list-style: none; margin: 0; padding: 0; } li.station { border-top: 1px solid var(--line); padding: 1.1rem 0; }
 .head { display: flex; gap: 1rem; justify-content: space-between; align-items: baseline; } h2 { font-size: 1.1rem; margin: 0; }
-.mark.good { color: var(--good); } .mark.bad { color: var(--bad); } .time { color: var(--soft); font-variant-numeric: tabular-nums; white-space: nowrap; }
-.track { height: .6rem; margin: .55rem 0 .7rem; position: relative; background: light-dark(#efece6, #20242c); border-radius: .3rem; overflow: hidden; }
+.mark.good { color: var(--good); } .mark.bad { color: var(--bad); }
+.time { color: var(--soft); font-variant-numeric: tabular-nums; white-space: nowrap; }
+.track { height: .6rem; margin: .55rem 0 .7rem; position: relative;
+  background: light-dark(#efece6, #20242c); border-radius: .3rem; overflow: hidden; }
 .track i { position: absolute; top: 0; bottom: 0; background: var(--bar); border-right: 1px solid var(--paper); }
 .track i.failed { background: var(--bad); } .track i.deploy { background: var(--good); }
 ul { margin: .3rem 0 0; padding: 0; list-style: none; font-size: .93rem; } ul li { padding-left: 1.4rem; text-indent: -1.4rem; }

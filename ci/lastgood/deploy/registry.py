@@ -60,5 +60,7 @@ def build_facts(project: Project, environment: str, digest: str | None) -> Build
     wanted = digest or last(project).digest
     found = record.build(wanted)
     if found is None:
-        raise UsageError(f"the release record of {environment} does not know {wanted}: run `lastgood push --environment {environment}` first")
+        raise UsageError(
+            f"the release record of {environment} does not know {wanted}: run `lastgood push --environment {environment}` first"
+        )
     return found

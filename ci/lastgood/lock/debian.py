@@ -6,14 +6,13 @@ Formats: https://wiki.debian.org/DebianRepository/Format. Signatures are checked
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import lzma
 import re
 import tomllib
-import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -24,6 +23,7 @@ from debian.debian_support import version_compare
 from pysequoia import Cert, verify
 
 from lastgood.errors import UsageError
+from lastgood.lock import parallel
 from lastgood.lock.mirror import Mirror
 
 SCHEMA = 1
@@ -81,20 +81,17 @@ class Lock:
     @classmethod
     def read(cls, file: Path) -> Lock:
         """Reads a lock file. Raises UsageError where it is missing, damaged or of another schema."""
+        command = f"lastgood lock-base --seeds {file.with_suffix('.toml')}"
         try:
             data = json.loads(file.read_text(encoding="utf-8"))
             if data["schema"] != SCHEMA:
-                raise UsageError(
-                    f"{file} has schema {data['schema']}, this lastgood reads {SCHEMA}: run `lastgood lock`"
-                )
+                raise UsageError(f"{file} has schema {data['schema']}, this lastgood reads {SCHEMA}: run `{command}`")
             stages = {name: tuple(Package(**entry) for entry in entries) for name, entries in data["stages"].items()}
             return cls(data["suite"], data["architecture"], data["seeds"], stages)
         except FileNotFoundError:
-            raise UsageError(f"{file} does not exist: run `lastgood lock` to make it") from None
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise UsageError(
-                f"{file} is not a Debian lock ({error}): restore it from git or run `lastgood lock`"
-            ) from None
+            raise UsageError(f"{file} does not exist: run `{command}` to make it") from None
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            raise UsageError(f"{file} is not a Debian lock ({error}): restore it from git or run `{command}`") from None
 
     def text(self) -> str:
         """The lock file's content: JSON with one package a line, so that a diff reads like a list of changes."""
@@ -129,8 +126,9 @@ def resolve(file: Path, mirror: Mirror, architecture: str = "amd64") -> Lock:
         ("debian", f"{seeds.suite}-updates"),
         ("debian-security", f"{seeds.suite}-security"),
     ]
-    with ThreadPoolExecutor(len(suites)) as pool:
-        texts = list(pool.map(lambda suite: (suite[0], _packages(mirror, suite[0], suite[1], architecture)), suites))
+    texts = parallel.each(
+        lambda suite: (suite[0], _packages(mirror, suite[0], suite[1], architecture)), suites, len(suites)
+    )
     index = _Index(texts)
     stages = {name: tuple(index.closure(names, without, file)) for name, (names, without) in seeds.stages.items()}
     return Lock(seeds.suite, architecture, seeds_hash(file), stages)
@@ -141,7 +139,7 @@ def _get(url: str) -> bytes:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310  the scheme is checked where mirrors are named
             body: bytes = answer.read()
             return body
-    except (urllib.error.URLError, OSError) as error:
+    except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise UsageError(
             f"the Debian mirror did not give {url}: {reason}; check the network, or name another mirror"
@@ -152,6 +150,7 @@ def _packages(mirror: Mirror, archive: str, suite: str, architecture: str) -> st
     """The text of one Packages index, proven by the Release file's signature and hash."""
     url = mirror.url(archive, f"dists/{suite}/InRelease")
     release = Release(verified(_get(url), url))
+    check_suite(release, url, suite)
     check_date(release, url, datetime.now(UTC))
     name = f"main/binary-{architecture}/Packages.xz"
     wanted = next((entry for entry in release.get("SHA256", []) if entry["name"] == name), None)
@@ -178,6 +177,12 @@ def verified(signed: bytes, url: str) -> bytes:
     if not opened.valid_sigs:
         raise UsageError(f"the signature of {url} is not by a Debian archive key: do not use this mirror")
     return bytes(opened.bytes or b"")
+
+
+def check_suite(release: Release, url: str, suite: str) -> None:
+    """Raises UsageError for a Release of another suite (signed by the same keys, so the signature would not tell)."""
+    if suite not in (release.get("Codename"), release.get("Suite")):
+        raise UsageError(f"{url} is the index of {release.get('Codename')!r}, not of {suite!r}: name another mirror")
 
 
 def check_date(release: Release, url: str, now: datetime) -> None:
@@ -228,7 +233,7 @@ class _Index:
                 )
             chosen[name] = found
             relations = found[1].relations
-            for group in [*relations["pre-depends"], *relations["depends"]]:
+            for group in relations["pre-depends"] + relations["depends"]:
                 alternatives = [relation["name"] for relation in group]
                 if not any(one in chosen or one in without for one in alternatives):
                     waiting.append((self._pick(alternatives, chosen, without), name))
