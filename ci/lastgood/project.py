@@ -92,12 +92,15 @@ def load(folder: Path) -> Project:
     Raises UsageError for a missing file, a syntax error, an unknown or wrong key (with its line), or an app folder without manage.py.
     """
     file = _find(folder.resolve())
-    text = file.read_text(encoding="utf-8")
     try:
+        text = file.read_text(encoding="utf-8")
         document = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{file} is not valid TOML: {error}; mend that line and run the command again") from None
-    table = document.get("tool", {}).get("lastgood")
+    tools = document.get("tool")
+    table = tools.get("lastgood") if isinstance(tools, dict) else None
     if table is None:
         raise UsageError(
             f"{file} has no [tool.lastgood] table: add it with at least `project`, `app` and `settings` (README, “adopt it”)"
@@ -141,6 +144,8 @@ class _Reader:
                     return f"{self.file.name}:{number}"
             elif inside and key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*(=|\.)", line):
                 return f"{self.file.name}:{number}"
+        if header is None and "." in table:  # an inline table: the line of the key that holds it
+            return self.where(*table.rsplit(".", 1))
         return f"{self.file.name}:{header}" if header else self.file.name
 
     def wrong(self, table: str, key: str, problem: str) -> UsageError:
@@ -205,6 +210,8 @@ class _Reader:
             if not found:
                 raise self.wrong(table, "budget", f"{values['budget']!r} must be a size, as “30 MB”")
             budget = int(float(found.group(1)) * _UNITS[found.group(2) or ""])
+            if not budget:
+                raise self.wrong(table, "budget", f"{values['budget']!r} leaves no room for any image")
         return ImageSettings(
             budget=budget,
             mirror=values.get("mirror"),
@@ -216,14 +223,16 @@ class _Reader:
         table = "tool.lastgood.local"
         names = ("port", "site_port", "database_port")
         values = dict(self.only(table, data, dict.fromkeys(names, "a whole number")))
+        for key, value in values.items():
+            if not 0 < value < 65536:
+                raise self.wrong(table, key, f"{value} must be a port, 1 to 65535")
         for key in names:
             variable = "LASTGOOD_LOCAL_PORT" if key == "port" else f"LASTGOOD_{key.upper()}"
-            if os.environ.get(variable):
-                if not os.environ[variable].isdecimal():
-                    raise UsageError(f"{variable} must be a port number, not {os.environ[variable]!r}")
-                values[key] = int(os.environ[variable])
-            if key in values and not 0 < values[key] < 65536:
-                raise self.wrong(table, key, f"{values[key]} must be a port, 1 to 65535")
+            given = os.environ.get(variable)
+            if given:
+                if not given.isdecimal() or not 0 < int(given) < 65536:
+                    raise UsageError(f"{variable} is {given!r}: it must be a port, 1 to 65535")
+                values[key] = int(given)
         return LocalSettings(**values)
 
     def environments(self, project: str, data: Any) -> dict[str, Environment]:

@@ -12,7 +12,7 @@ from lastgood import bundle
 from lastgood.errors import UsageError
 from lastgood.image import debian, python, store
 from lastgood.lock import mirror
-from lastgood.lock.debian import Lock
+from lastgood.lock.debian import Lock, seeds_hash
 from lastgood.project import ImageSettings, cache
 
 # Counted up whenever the recipes below change what they make, so that no cache entry of an older recipe is used.
@@ -27,7 +27,8 @@ _TRIM = (
     "usr/share/locale/*", "usr/share/lintian/*", "usr/share/bug/*", "usr/share/base-files/*", "usr/share/common-licenses/*",
     "usr/share/pixmaps/*", "usr/share/menu/*", "usr/share/binfmts/*", "usr/share/apps/*", "usr/share/applications/*",
     "usr/share/ca-certificates/mozilla/*",  # concatenated into one bundle below
-    "usr/lib/x86_64-linux-gnu/gconv/*", "usr/lib/x86_64-linux-gnu/perl*", "usr/lib/x86_64-linux-gnu/libmvec*", "usr/lib/x86_64-linux-gnu/libexpatw*", "usr/lib/locale/*", "usr/share/i18n/*",
+    f"{python.LIBRARIES}/gconv/*", f"{python.LIBRARIES}/perl*", f"{python.LIBRARIES}/libmvec*", f"{python.LIBRARIES}/libexpatw*",
+    "usr/lib/locale/*", "usr/share/i18n/*",
     "usr/sbin/*", "etc/ca-certificates/*", "etc/update-motd.d/*", "etc/skel/*", "etc/profile*", "etc/dpkg/*", "etc/issue*",
     f"{_STDLIB}/ensurepip/*", f"{_STDLIB}/idlelib/*", f"{_STDLIB}/tkinter/*", f"{_STDLIB}/turtle*", f"{_STDLIB}/test/*",
     f"{_STDLIB}/pydoc_data/*", f"{_STDLIB}/lib2to3/*", f"{_STDLIB}/_pyrepl/*", f"{_STDLIB}/curses/*", f"{_STDLIB}/venv/*",
@@ -49,7 +50,12 @@ _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
 
 def lock() -> Lock:
     """The bundle's Debian lock. Raises UsageError where it does not belong to docker/base.toml."""
-    return Lock.read(bundle.path("docker/base.lock"))
+    file = bundle.path("docker/base.lock")
+    locked = Lock.read(file)
+    seeds = file.with_suffix(".toml")
+    if locked.seeds != seeds_hash(seeds):
+        raise UsageError(f"{file} was not made from {seeds} as it is now: run `lastgood lock-base` and commit it")
+    return locked
 
 
 def runtime(settings: ImageSettings) -> Path:
@@ -99,9 +105,7 @@ def _certificates(root: Path) -> None:
     folder = root / "usr/share/ca-certificates"
     certificates = sorted(folder.rglob("*.crt"))
     if not certificates:
-        raise UsageError(
-            "the package ca-certificates holds no certificates: remove docker/base.lock's entry and lock again"
-        )
+        raise UsageError("the package ca-certificates holds no certificates: run `lastgood lock-base` and build again")
     target = root / "etc/ssl/certs/ca-certificates.crt"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(b"".join(file.read_bytes().rstrip(b"\n") + b"\n" for file in certificates))

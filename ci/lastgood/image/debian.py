@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import shutil
 import tarfile
@@ -10,12 +11,12 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from debian.debfile import DebFile
 
 from lastgood.errors import UsageError
+from lastgood.lock import parallel
 from lastgood.lock.debian import Package
 from lastgood.lock.mirror import Mirror
 
@@ -53,9 +54,7 @@ def fetch(packages: Iterable[Package], mirror: Callable[[], Mirror], cache: Path
     missing = [package for package in wanted if not files[package.name].is_file()]
     if missing:
         source = mirror()
-        with ThreadPoolExecutor(8) as pool:
-            for _ in pool.map(lambda package: _download(package, source, files[package.name]), missing):
-                pass
+        parallel.each(lambda package: _download(package, source, files[package.name]), missing, workers=8)
     return files
 
 
@@ -66,20 +65,26 @@ def _download(package: Package, mirror: Mirror, target: Path) -> None:
             right = store(target, iter(lambda: answer.read(1 << 16), b""), package.sha256)
     except urllib.error.HTTPError as error:
         if error.code == 404:
-            raise UsageError(
-                f"{package.name} {package.version} is no longer on the Debian mirror ({url}): run `lastgood lock --upgrade` to lock "
-                "the version that replaced it"
-            ) from None
+            raise _vanished(package, url) from None
         raise UsageError(
             f"the Debian mirror answered {error.code} for {url}: try again, or name another mirror"
         ) from None
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
+        if isinstance(reason, FileNotFoundError):  # what 404 is for a mirror in the file system
+            raise _vanished(package, url) from None
         raise UsageError(
             f"fetching {url} failed: {reason}; check the network and the disk, then run it again"
         ) from None
     if not right:
         raise UsageError(f"{url} does not have the sha256 that the lock names for {package.name}: name another mirror")
+
+
+def _vanished(package: Package, url: str) -> UsageError:
+    return UsageError(
+        f"{package.name} {package.version} is no longer on the Debian mirror ({url}): run `lastgood lock-base` to lock the version "
+        "that replaced it"
+    )
 
 
 def unpack(files: Iterable[tuple[str, Path]], root: Path, wanted: Callable[[str], bool] = lambda _path: True) -> None:
