@@ -130,7 +130,7 @@ def _json(line: str) -> Item | None:
 # --- The edge ---
 
 
-class Unanswered(Exception):  # noqa: N818
+class Unanswered(Exception):
     """CloudFormation could not be told. Lambda delivers the event again, and the item says what the answer was."""
 
 

@@ -1,4 +1,4 @@
-"""Puts `migration_resource.py` into bootstrap.yml, where it stands inline: `python -m lastgood.deploy.inline` in a checkout."""
+"""Puts `migration_resource.py` into bootstrap.yml, inline: `python -m lastgood.deploy.inline` in a checkout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BLOCK = re.compile(r"(?P<head>(?P<indent> +)ZipFile: \|\n)(?:(?P=indent) {2}.*\
 
 
 def render(template: str, source: str) -> str:
-    """The template's text with `source` as the function's code. Raises ValueError where the template has no place for it."""
+    """The template with `source` as the function's code. Raises ValueError where the template has no place for it."""
     found = _BLOCK.search(template)
     if found is None:
         raise ValueError(

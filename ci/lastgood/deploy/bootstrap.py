@@ -1,0 +1,55 @@
+"""What an account needs once for a project: registry, release record, migration function, roles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lastgood import bundle
+from lastgood.deploy.aws import Session, explained
+from lastgood.deploy.progress import line_of
+from lastgood.deploy.stack import BACK, DONE, ONLY_DELETABLE, Event, Stack, settled
+from lastgood.errors import FailedNotRestored, FailedRestored
+from lastgood.report.terminal import say, step
+
+if TYPE_CHECKING:
+    from lastgood.project import Project
+
+
+@explained
+def bootstrap(project: Project, environment: str) -> dict[str, Any]:
+    """Creates or updates the stack `lastgood-<project>` in the environment's account. Returns its name, status and outputs.
+
+    Parameters that a person has set in the stack are kept. Raises FailedRestored where the update went back.
+    """
+    session = Session(project, environment)
+    stack = Stack(session, f"lastgood-{project.name}")
+    template = bundle.path("cloudformation/bootstrap.yml").read_text(encoding="utf-8")
+    failures: list[str] = []
+    with step(f"stack {stack.name}") as shown:
+        status = stack.status()
+        if not settled(status):
+            status = stack.watch(lambda _events: None)
+        if status in ONLY_DELETABLE:
+            stack.delete()
+            stack.watch(lambda _events: None)
+        given = {"Project": project.name} | ({"DeletionProtection": "false"} if session.cloud else {})
+        change = stack.prepare(template, stack.parameters() | given, {"lastgood:project": project.name})
+        if change is None:
+            shown.note("as it should be")
+        else:
+            names = {one["resource"] for one in change.changes}
+
+            def show(events: list[Event]) -> None:
+                failures.extend(f"{event.resource}: {event.reason}" for event in events if event.failed)
+                for line in filter(None, (line_of(event, names) for event in events)):
+                    say(line)
+
+            stack.execute(change)
+            status = stack.watch(show)
+            cause = failures[0] if failures else f"the stack ended as {status or 'deleted'}"
+            if status in BACK:
+                raise FailedRestored(f"{stack.name} was not updated: {cause}\nit is as it was before")
+            if status not in DONE:
+                raise FailedNotRestored(f"{stack.name} is {status or 'absent'}: {cause}")
+            shown.note(f"{len(change.changes)} changes")
+    return {"stack": stack.name, "status": str(stack.status()), **stack.outputs()}

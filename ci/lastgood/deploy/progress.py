@@ -1,0 +1,162 @@
+"""What a person sees of a deploy while it runs, and the one cause when it fails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lastgood.deploy import verify
+from lastgood.deploy.stack import Event
+from lastgood.report.terminal import green, red, say, seconds
+
+if TYPE_CHECKING:
+    from lastgood.deploy.aws import Session
+    from lastgood.deploy.record import Record
+
+LOG_LINES = 15
+_ANSWER = re.compile(r"Received response status \[FAILED\] from custom resource\. Message returned: (.*)", re.DOTALL)
+_REQUEST = re.compile(r"\s*\(RequestId: [^)]*\)\s*$")
+
+
+class Progress:
+    """Shows the events of one release, and keeps them. `cause` is why it failed: what failed first, in its own words."""
+
+    def __init__(self, session: Session, record: Record, digest: str) -> None:
+        self.session = session
+        self.record = record
+        self.digest = digest
+        self.cause = ""
+        self.events: list[dict[str, Any]] = []
+        self.shown: Collection[str] = ()
+        self._operations: dict[str, list[dict[str, Any]]] = {}
+        before = record.operation()
+        self._before = before["pk"] if before else ""
+
+    @property
+    def hops(self) -> list[dict[str, Any]]:
+        """The ended release tasks of this release, in order: {build, direction, exit, undone, applied}."""
+        return [hop for hops in self._operations.values() for hop in hops]
+
+    def names(self, what: str) -> list[str]:
+        """The migrations that were `applied` or `undone`, in order."""
+        return [name for hop in self.hops for name in hop[what]]
+
+    def show(self, events: list[Event]) -> None:
+        """Takes what the stack has to say since the last look."""
+        self._show_hops()
+        for event in events:
+            self.events.append(event.as_dict())
+            if event.failed and not self.cause and event.type != "AWS::CloudFormation::Stack":
+                self.cause = self._why(event)
+            line = line_of(event, self.shown)
+            if line:
+                say(line)
+
+    def _show_hops(self) -> None:
+        operation = self.record.operation()
+        if operation is None or operation["pk"] == self._before:
+            return
+        known = self._operations.setdefault(operation["pk"], [])
+        for hop in [hop for hop in operation["hops"] if "ended" in hop][len(known) :]:
+            known.append(plain(hop))
+            say(f"  {line_of_hop(known[-1])}")
+
+    def _why(self, event: Event) -> str:
+        if event.type == "Custom::Migration":
+            return f"the migration failed: {answer(event.reason)}"
+        if event.type == "AWS::ECS::Service":
+            crash = self._crash()
+            return f"the service did not become stable: {crash or event.reason}"
+        return f"{event.resource} ({event.type}) failed: {event.reason or 'no reason given'}"
+
+    def _crash(self) -> str:
+        """How the newest stopped task of this build ended, with its last log lines; empty where ECS knows of none."""
+        name = f"{self.session.project.name}-{self.session.environment.name}"
+        ecs = self.session.client("ecs")
+        try:
+            arns = ecs.list_tasks(cluster=name, family=name, desiredStatus="STOPPED")["taskArns"]
+            tasks = ecs.describe_tasks(cluster=name, tasks=arns)["tasks"] if arns else []
+        except Exception as error:
+            return f"its tasks could not be looked at ({error})"
+        found = newest_crash(tasks, self.digest)
+        if not found:
+            return ""
+        task, text = found
+        lines = self._log(f"web/web/{task['taskArn'].rsplit('/', 1)[-1]}")
+        return text + ("\nlast log lines:\n" + "\n".join(lines) if lines else "")
+
+    def _log(self, stream: str) -> list[str]:
+        group = f"/lastgood/{self.session.project.name}/{self.session.environment.name}"
+        try:
+            events = self.session.client("logs").get_log_events(
+                logGroupName=group, logStreamName=stream, limit=LOG_LINES, startFromHead=False
+            )["events"]
+        except Exception:
+            return []
+        return [line for event in events for line in event["message"].splitlines() if line.strip()][-LOG_LINES:]
+
+
+def newest_crash(tasks: list[dict[str, Any]], digest: str) -> tuple[dict[str, Any], str] | None:
+    """The newest of the tasks whose web container ran that digest, with how it ended; prefers those that ended by themselves."""
+    own = [
+        (one.get("exitCode") not in (None, 0, 143), str(task.get("stoppedAt", "")), task, one)
+        for task in tasks
+        for one in task["containers"]
+        if one["name"] == "web" and digest in (verify.digest(one), one.get("imageDigest"))
+    ]
+    if not own:
+        return None
+    _, _, task, container = max(own, key=lambda entry: entry[:2])
+    status = container.get("exitCode")
+    reason = container.get("reason") or (task.get("stoppedReason") or "")
+    ended = f"its container ended with exit status {status}" if status is not None else "its container did not start"
+    return task, f"{ended} ({reason})" if reason else ended
+
+
+def answer(reason: str) -> str:
+    """The migration function's own words, out of CloudFormation's frame."""
+    found = _ANSWER.search(reason)
+    return _REQUEST.sub("", found[1] if found else reason).strip()
+
+
+def plain(hop: Mapping[str, Any]) -> dict[str, Any]:
+    """A hop of the migration function's record, without DynamoDB's types."""
+    status = hop.get("exit")
+    return {
+        "build": str(hop["build"]),
+        "direction": str(hop["direction"]),
+        "exit": None if status is None else int(status),
+        "started": str(hop.get("started", "")),
+        "ended": str(hop["ended"]),
+        "undone": [str(name) for name in hop.get("undone", ())],
+        "applied": [str(name) for name in hop.get("applied", ())],
+    }
+
+
+def line_of_hop(hop: Mapping[str, Any]) -> str:
+    """One line for one release task."""
+    done = [f"undid {', '.join(hop['undone'])}"] if hop["undone"] else []
+    done += [f"applied {', '.join(hop['applied'])}"] if hop["applied"] else []
+    ends = {
+        0: "nothing to do",
+        3: "another build must go first",
+        4: "refused",
+        75: "the database was busy",
+        None: "did not start",
+    }
+    text = "; ".join(done) or ends.get(hop["exit"], f"exit status {hop['exit']}")
+    return f"{hop['direction']} by {hop['build']}: {text}"
+
+
+def line_of(event: Event, shown: Collection[str]) -> str:
+    """The line for an event; empty for what nobody needs to see. `shown` are the resources that the change set names."""
+    if event.type == "AWS::CloudFormation::Stack":
+        return f"{event.status.lower().replace('_', ' ')}" if event.status.endswith("ROLLBACK_IN_PROGRESS") else ""
+    if event.status.endswith("_IN_PROGRESS") or (event.resource not in shown and not event.failed):
+        return ""
+    bad = event.status.endswith("_FAILED")
+    mark = red("✗") if bad else green("✓")
+    time = f"  {seconds(event.seconds)}" if event.seconds is not None else ""
+    reason = f"  {answer(event.reason).splitlines()[0][:160]}" if bad and event.reason else ""
+    return f"{mark} {event.resource}  {event.status.lower().replace('_', ' ')}{time}{reason}"

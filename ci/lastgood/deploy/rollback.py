@@ -1,0 +1,66 @@
+"""Back to an earlier good build, containers and schema, by the same way that a deploy goes; or the environment made anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lastgood.deploy.aws import Session, explained
+from lastgood.deploy.deploy import Attempt, exists
+from lastgood.deploy.record import Record, Release
+from lastgood.errors import Refused
+
+if TYPE_CHECKING:
+    from lastgood.project import Project
+
+
+@explained
+def rollback(
+    project: Project, environment: str, *, to: str | None = None, recreate: bool = False, who: str, reason: str
+) -> dict[str, Any]:
+    """Makes a release of an earlier build. `to` is a build, a digest or a release's number.
+
+    Without `to` it is the good release before the current one; with `recreate` it is last good, and the stack is deleted first.
+    Returns the release, with what happened. Raises Refused, FailedRestored or FailedNotRestored.
+    """
+    session = Session(project, environment)
+    record = Record(session, environment)
+    releases = record.releases()
+    last = record.last_good()
+    if last is None:
+        raise Refused(f"environment {environment} has no good release yet: there is nothing to go back to")
+    target = choose(releases, last, to, recreate=recreate)
+    if target is None:
+        wanted = f"no good release of {to!r}" if to else f"no good release before release {last.number}"
+        raise Refused(f"environment {environment} has {wanted}: `lastgood history` lists what there is")
+    exists(session, target.facts)
+    return Attempt(
+        session,
+        record,
+        target.facts,
+        kind="recreate" if recreate else "rollback",
+        who=who,
+        reason=reason,
+        undoes=undone_by(releases, target),
+        anew=recreate,
+    ).run()
+
+
+def choose(releases: list[Release], last: Release, to: str | None, *, recreate: bool) -> Release | None:
+    """The release whose build is wanted: the newest one that was good and is meant. `releases` are newest first."""
+    if to is not None:
+        meant = [one for one in releases if to in (one.facts.build, one.facts.digest, str(one.number))]
+        ordered = sorted(meant, key=lambda one: (one.state == "good", one.number), reverse=True)
+        return next((one for one in ordered if one.state in ("good", "undone")), None)
+    if recreate:
+        return last
+    older = (one for one in releases if one.state == "good" and one.number < last.number)
+    return next((one for one in older if one.facts.digest != last.facts.digest), None)
+
+
+def undone_by(releases: list[Release], target: Release) -> list[int]:
+    """The good releases that going back to `target` takes back: the newer ones of other builds."""
+    return [
+        one.number
+        for one in releases
+        if one.state == "good" and one.number > target.number and one.facts.digest != target.facts.digest
+    ]

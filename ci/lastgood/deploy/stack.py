@@ -1,0 +1,255 @@
+"""One CloudFormation stack: change sets in, events out as they happen, and the ways back."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from lastgood.deploy.aws import code
+from lastgood.errors import LastgoodError, UsageError
+
+if TYPE_CHECKING:
+    from lastgood.deploy.aws import Session
+
+DONE = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")
+BACK = ("UPDATE_ROLLBACK_COMPLETE",)
+ONLY_DELETABLE = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED")
+POLL = 0.5  # seconds between looks at the emulator; AWS is asked less often
+_NOTHING = ("didn't contain changes", "No updates are to be performed")
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened to one resource. `seconds` is how long it took, where its beginning was seen."""
+
+    id: str
+    at: datetime
+    resource: str
+    type: str
+    status: str
+    reason: str
+    physical: str
+    seconds: float | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether this is a failure of its own, not one that another failure brought with it."""
+        return self.status.endswith("_FAILED") and "ancelled" not in self.reason
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able facts."""
+        at = self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        named = {"at": at, "resource": self.resource, "type": self.type, "status": self.status}
+        return named | {"reason": self.reason, "seconds": self.seconds}
+
+
+@dataclass(frozen=True)
+class ChangeSet:
+    """A change set that can be executed. `kind` is CREATE or UPDATE; `changes` are {action, resource, type, replacement}."""
+
+    name: str
+    kind: str
+    changes: list[dict[str, str]] = field(default_factory=list)
+
+
+def settled(status: str | None) -> bool:
+    """Whether nothing is going on in a stack of that status (None: no stack)."""
+    return status is None or not status.endswith("_IN_PROGRESS") or status == "REVIEW_IN_PROGRESS"
+
+
+class Stack:
+    """A stack by its name; it need not exist."""
+
+    def __init__(self, session: Session, name: str) -> None:
+        self.cloudformation = session.client("cloudformation")
+        self.name = name
+        self.pause = POLL if session.cloud else 2.0
+        self._seen: set[str] = set()
+        self._begun: dict[str, datetime] = {}
+
+    def describe(self) -> dict[str, Any] | None:
+        """CloudFormation's description, or None where there is no such stack."""
+        try:
+            found: dict[str, Any] = self.cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]
+        except Exception as error:
+            if code(error) == "ValidationError" and "does not exist" in str(error):
+                return None
+            raise
+        return None if found["StackStatus"] == "DELETE_COMPLETE" else found
+
+    def status(self) -> str | None:
+        """The stack's status, or None where there is no such stack."""
+        found = self.describe()
+        return str(found["StackStatus"]) if found else None
+
+    def outputs(self) -> dict[str, str]:
+        """The stack's outputs; empty where there is no such stack."""
+        found = self.describe() or {}
+        return {one["OutputKey"]: one["OutputValue"] for one in found.get("Outputs", [])}
+
+    def parameters(self) -> dict[str, str]:
+        """The values that the stack was last made or updated with; empty where there is no such stack."""
+        found = self.describe() or {}
+        return {one["ParameterKey"]: one.get("ParameterValue", "") for one in found.get("Parameters", [])}
+
+    def prepare(self, template: str, parameters: Mapping[str, str], tags: Mapping[str, str]) -> ChangeSet | None:
+        """Makes a change set and waits until it can be executed. None: there is nothing to change.
+
+        Raises UsageError with CloudFormation's words where the template or a parameter is wrong.
+        """
+        kind = "CREATE" if self.status() in (None, "REVIEW_IN_PROGRESS") else "UPDATE"
+        name = f"lastgood-{uuid.uuid4().hex[:12]}"
+        try:
+            self.cloudformation.create_change_set(
+                StackName=self.name,
+                ChangeSetName=name,
+                ChangeSetType=kind,
+                TemplateBody=template,
+                Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+                Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+                Capabilities=["CAPABILITY_IAM"],
+            )
+        except Exception as error:
+            if any(text in str(error) for text in _NOTHING):
+                return None
+            if code(error) == "ValidationError":
+                raise UsageError(
+                    f"CloudFormation refused the change to {self.name}: {message(error)}; mend the environment's parameters in "
+                    "pyproject.toml"
+                ) from None
+            raise
+        while True:
+            found = self.cloudformation.describe_change_set(StackName=self.name, ChangeSetName=name)
+            if found["Status"] not in ("CREATE_PENDING", "CREATE_IN_PROGRESS"):
+                break
+            time.sleep(self.pause)
+        if found["Status"] == "CREATE_COMPLETE":
+            return ChangeSet(name, kind, self._changes(name))
+        self.discard(ChangeSet(name, kind))
+        reason = found.get("StatusReason", "no reason given")
+        if any(text in reason for text in _NOTHING):
+            return None
+        raise UsageError(
+            f"CloudFormation made no change set for {self.name}: {reason}; mend the environment's parameters"
+        )
+
+    def _changes(self, name: str) -> list[dict[str, str]]:
+        pages = self.cloudformation.get_paginator("describe_change_set").paginate(
+            StackName=self.name, ChangeSetName=name
+        )
+        changes = [one["ResourceChange"] for page in pages for one in page.get("Changes", [])]
+        return [
+            {
+                "action": one.get("Action", ""),
+                "resource": one.get("LogicalResourceId", ""),
+                "type": one.get("ResourceType", ""),
+                "replacement": one.get("Replacement", ""),
+            }
+            for one in changes
+        ]
+
+    def discard(self, change: ChangeSet) -> None:
+        """Deletes a change set that is not wanted, and the empty stack that a CREATE one made."""
+        self.cloudformation.delete_change_set(StackName=self.name, ChangeSetName=change.name)
+        if change.kind == "CREATE" and self.status() == "REVIEW_IN_PROGRESS":
+            self.cloudformation.delete_stack(StackName=self.name)
+
+    def execute(self, change: ChangeSet) -> None:
+        """Starts the change; `watch` follows it."""
+        self.mark()
+        self.cloudformation.execute_change_set(
+            StackName=self.name, ChangeSetName=change.name, ClientRequestToken=change.name
+        )
+
+    def mark(self) -> None:
+        """Remembers the events that there are, so that `watch` shows what comes after them."""
+        self._seen = {event.id for event in self._events()}
+        self._begun = {}
+
+    def _events(self) -> list[Event]:
+        """Events that were not seen yet, oldest first. Pages back no further than to the first one that was."""
+        found: list[Event] = []
+        try:
+            for page in self.cloudformation.get_paginator("describe_stack_events").paginate(StackName=self.name):
+                for one in page["StackEvents"]:
+                    if one["EventId"] in self._seen:
+                        return found[::-1]
+                    found.append(_event(one))
+        except Exception as error:
+            if code(error) != "ValidationError":  # the stack is gone: so are its events
+                raise
+        return found[::-1]
+
+    def fresh(self) -> list[Event]:
+        """The events since the last call, or since `mark`, with durations."""
+        events = []
+        for event in self._events():
+            self._seen.add(event.id)
+            if event.status.endswith("_IN_PROGRESS"):
+                self._begun.setdefault(event.resource, event.at)
+                events.append(event)
+            else:
+                begun = self._begun.pop(event.resource, None)
+                seconds = round((event.at - begun).total_seconds(), 3) if begun else None
+                events.append(Event(**{**event.__dict__, "seconds": seconds}))
+        return events
+
+    def watch(self, show: Callable[[list[Event]], None]) -> str | None:
+        """Hands events to `show` as they come, until nothing goes on any more; returns the status then."""
+        while True:
+            status = self.status()
+            show(self.fresh())
+            if settled(status):
+                return status
+            time.sleep(self.pause)
+
+    def cancel(self) -> None:
+        """Stops what is going on: an update goes back, a creation is deleted. Without effect when it has just ended."""
+        status = self.status()
+        try:
+            if status == "UPDATE_IN_PROGRESS":
+                self.cloudformation.cancel_update_stack(StackName=self.name)
+            elif status == "CREATE_IN_PROGRESS":
+                self.cloudformation.delete_stack(StackName=self.name)
+        except Exception as error:
+            if code(error) != "ValidationError":
+                raise
+
+    def continue_rollback(self) -> None:
+        """Goes on with a rollback that stopped; `watch` follows it."""
+        self.mark()
+        self.cloudformation.continue_update_rollback(StackName=self.name)
+
+    def delete(self) -> None:
+        """Deletes the stack, in whatever state; `watch` follows it. Retained resources and the database stay."""
+        self.mark()
+        self.cloudformation.delete_stack(StackName=self.name)
+
+
+def _event(one: Mapping[str, Any]) -> Event:
+    return Event(
+        id=one["EventId"],
+        at=one["Timestamp"],
+        resource=one["LogicalResourceId"],
+        type=one.get("ResourceType", ""),
+        status=one["ResourceStatus"],
+        reason=one.get("ResourceStatusReason", ""),
+        physical=one.get("PhysicalResourceId", ""),
+    )
+
+
+def message(error: Exception) -> str:
+    """What AWS said, without botocore's frame."""
+    response = getattr(error, "response", None)
+    text = response.get("Error", {}).get("Message", "") if isinstance(response, dict) else ""
+    return text or str(error)
+
+
+def require(status: str | None, wanted: tuple[str, ...], what: str) -> None:
+    """Raises LastgoodError where a stack did not end as it should."""
+    if status not in wanted:
+        raise LastgoodError(f"{what} ended as {status or 'no stack'}: look at its events in CloudFormation")

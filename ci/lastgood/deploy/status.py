@@ -1,0 +1,79 @@
+"""What runs in an environment, and whether it is last good, containers and schema."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from lastgood.deploy import verify
+from lastgood.deploy.aws import Session, explained
+from lastgood.deploy.record import Record
+from lastgood.deploy.stack import BACK, DONE, Stack
+from lastgood.report.terminal import mapping_lines
+
+if TYPE_CHECKING:
+    from lastgood.project import Project
+
+
+@explained
+def status(project: Project, environment: str) -> dict[str, Any]:
+    """The facts, and a `verdict`: empty of problems (`as last good`), or what is wrong."""
+    session = Session(project, environment)
+    record = Record(session, environment)
+    stack = Stack(session, session.environment.stack)
+    found = verify.facts(session, stack)
+    last = record.last_good()
+    newest = record.releases(limit=1)
+    return {
+        "environment": environment,
+        "stack": stack.name,
+        "url": verify.url(session, stack.outputs()),
+        "verdict": verdict(found, last.facts.digest if last else None),
+        "last_good": last.as_dict() if last else None,
+        "newest": newest[0].as_dict() if newest else None,
+        "lock": holder(record),
+        "found": found.as_dict(),
+    }
+
+
+def verdict(found: verify.Facts, digest: str | None) -> str:
+    """`as last good`, `nothing deployed`, or what is wrong."""
+    if digest is None:
+        return "nothing deployed" if found.stack is None else "no good release yet"
+    wrong = verify.wrong(found, digest)
+    if not wrong and found.stack not in (*DONE, *BACK):
+        wrong = f"the stack is {found.stack}"
+    return wrong or "as last good"
+
+
+def holder(record: Record) -> dict[str, Any] | None:
+    """Who is deploying now: {who, what, since}."""
+    item = record.table.get_item(Key={"pk": record.pk, "sk": "lock"}).get("Item")
+    if not item or int(item["until"]) < time.time():
+        return None
+    return {name: str(item[name]) for name in ("who", "what", "since")}
+
+
+def render_status(facts: dict[str, Any]) -> str:
+    """The facts for a terminal."""
+    last, newest, found = facts["last_good"], facts["newest"], facts["found"]
+    lines = {
+        "environment": facts["environment"],
+        "verdict": facts["verdict"],
+        "last good": "none" if not last else _release(last),
+        "stack": f"{facts['stack']}: {found['stack'] or 'none'}",
+        "running": ", ".join(digest[:19] for digest in found["running"]) or "nothing",
+        "database": found["health"]["database"] or found["health"]["detail"] or "unknown",
+        "address": facts["url"] or "none",
+    }
+    if newest and (not last or newest["number"] != last["number"]):
+        lines["newest"] = f"{_release(newest)}, {newest['state']}"
+    if facts["lock"]:
+        lines["deploying"] = "{who} since {since} ({what})".format(**facts["lock"])
+    return mapping_lines(lines)
+
+
+def _release(release: dict[str, Any]) -> str:
+    return (
+        f"release {release['number']}, version {release['version']}, build {release['build']}, {release['digest'][:19]}"
+    )

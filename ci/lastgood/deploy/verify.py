@@ -1,0 +1,81 @@
+"""What really runs in an environment: the stack's state, the digests of its tasks, and what the application says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lastgood.deploy import smoke
+from lastgood.deploy.aws import code
+from lastgood.deploy.smoke import Health
+
+if TYPE_CHECKING:
+    from lastgood.deploy.aws import Session
+    from lastgood.deploy.stack import Stack
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was found. `running` has one digest for each task that serves; `stack` is None where there is no stack."""
+
+    stack: str | None
+    wanted: str
+    running: tuple[str, ...]
+    health: Health
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able facts."""
+        named = {"stack": self.stack, "wanted": self.wanted, "running": list(self.running)}
+        return named | {"health": self.health.as_dict()}
+
+
+def wrong(facts: Facts, digest: str) -> str:
+    """Empty where tasks of that digest, and no others, serve in step with their database; else what is wrong."""
+    if facts.stack is None:
+        return "there is no stack"
+    if not facts.running:
+        return "no task is running"
+    others = sorted({found for found in facts.running if found != digest})
+    if others:
+        return f"tasks of {', '.join(other[:19] for other in others)} are running, not of {digest[:19]} alone"
+    return smoke.verdict(facts.health, digest)
+
+
+def facts(session: Session, stack: Stack) -> Facts:
+    """Asks CloudFormation, ECS and the application, once each."""
+    described = stack.describe()
+    if described is None:
+        return Facts(None, "", (), Health(0, detail="there is no stack"))
+    outputs = {one["OutputKey"]: one["OutputValue"] for one in described.get("Outputs", [])}
+    parameters = {one["ParameterKey"]: one.get("ParameterValue", "") for one in described.get("Parameters", [])}
+    name = f"{parameters.get('Project', session.project.name)}-{session.environment.name}"
+    running = _running(session, outputs.get("ClusterName", name), outputs.get("ServiceName", name))
+    address = url(session, outputs)
+    health = smoke.ask(address) if address else Health(0, detail="the stack has no address")
+    return Facts(str(described["StackStatus"]), parameters.get("ImageDigest", ""), running, health)
+
+
+def url(session: Session, outputs: Mapping[str, str]) -> str:
+    """Where the application is asked: the environment's own address, else this machine's, else the load balancer's."""
+    if session.environment.url:
+        return session.environment.url
+    return session.cloud.site_url if session.cloud else outputs.get("Url", "")
+
+
+def _running(session: Session, cluster: str, service: str) -> tuple[str, ...]:
+    ecs = session.client("ecs")
+    try:
+        arns = ecs.list_tasks(cluster=cluster, serviceName=service, desiredStatus="RUNNING")["taskArns"]
+        tasks = ecs.describe_tasks(cluster=cluster, tasks=arns)["tasks"] if arns else []
+    except Exception as error:
+        if code(error) in ("ClusterNotFoundException", "ServiceNotFoundException"):
+            return ()
+        raise
+    serving = [task for task in tasks if task["lastStatus"] == "RUNNING"]
+    return tuple(digest(one) for task in serving for one in task["containers"] if one["name"] == "web")
+
+
+def digest(container: Mapping[str, Any]) -> str:
+    """The digest of a task's container: of the reference that it was started with, else as ECS resolved it."""
+    return str(container.get("image", "")).partition("@")[2] or str(container.get("imageDigest", ""))
