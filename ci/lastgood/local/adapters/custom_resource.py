@@ -1,0 +1,94 @@
+"""Custom resources: the request carries ServiceToken, the answer is checked, a crashing function is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lastgood.local.adapters.rollback import HALF_CREATED
+from lastgood.local.adapters.settings import Settings
+from lastgood.local.adapters.wrap import module, wrap
+
+NAMES = (
+    "services.cloudformation.custom_resource:_pending",
+    "services.cloudformation.custom_resource:_lock",
+    "services.cloudformation.custom_resource:deliver_response",
+    "services.cloudformation.custom_resource:invoke_custom_resource",
+    "services.lambda_svc:_execute_function_with_config_scope",
+)
+IDENTITY = ("StackId", "RequestId", "LogicalResourceId")
+ANSWER_PATH = "/_ministack/cfn-response/"
+TRIES = 3  # Lambda gives an asynchronous event to a function that fails twice more
+
+
+def checked(response: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer as CloudFormation takes it: one to another request, or a FAILED without a reason, is a failure itself."""
+    if any(response.get(name) != request[name] for name in IDENTITY):
+        reason = "Invalid response: StackId, RequestId and LogicalResourceId must be those of the request"
+        return {**response, "Status": "FAILED", "Reason": reason}
+    if response.get("Status") == "FAILED" and not response.get("Reason"):
+        return {**response, "Reason": "Invalid response: Reason is required with FAILED"}
+    if response.get("Status") == "SUCCESS" and not response.get("PhysicalResourceId"):
+        return {**response, "Status": "FAILED", "Reason": "Invalid PhysicalResourceId"}
+    return dict(response)
+
+
+def install(settings: Settings) -> None:
+    """Wraps the way of a custom resource's request and answer."""
+    custom = module("services.cloudformation.custom_resource")
+    physical: dict[tuple[str, str], str | None] = {}
+
+    @wrap("services.cloudformation.custom_resource:deliver_response")
+    def deliver(original: Any, token: str, response: Any) -> Any:
+        with custom._lock:
+            request = (custom._pending.get(token) or {}).get("request")
+        if request is None:
+            return original(token, response)
+        physical[request["StackId"], request["LogicalResourceId"]] = response.get("PhysicalResourceId")
+        return original(token, checked(response, request))
+
+    @wrap("services.lambda_svc:_execute_function_with_config_scope")
+    def execute(original: Any, function: Any, event: Any, *args: Any, **kwargs: Any) -> Any:
+        url = event.get("ResponseURL") if isinstance(event, dict) else None
+        if not (isinstance(url, str) and ANSWER_PATH in url):
+            return original(function, event, *args, **kwargs)
+        token = url.rsplit("/", 1)[-1]
+        event["ServiceToken"] = event["ResourceProperties"].get("ServiceToken")
+        request = {name: event[name] for name in IDENTITY}
+        with custom._lock:
+            if token in custom._pending:
+                custom._pending[token]["request"] = request
+        result: Any = None
+        for _ in range(TRIES):
+            result = original(function, event, *args, **kwargs)
+            if not result.get("error"):
+                return result
+        # AWS would wait for the time-out, an hour by default. Here nobody learns anything by waiting.
+        reason = f"the function failed {TRIES} times: {_text(result.get('body'))}"
+        custom.deliver_response(token, {**request, "Status": "FAILED", "Reason": reason[:1000]})
+        return result
+
+    @wrap("services.cloudformation.custom_resource:invoke_custom_resource")
+    def invoke(
+        original: Any,
+        kind: str,
+        logical_id: str,
+        properties: Any,
+        stack: str,
+        stack_id: str,
+        type_: str,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        physical.pop((stack_id, logical_id), None)
+        try:
+            return original(kind, logical_id, properties, stack, stack_id, type_, *args, **kwargs)
+        except Exception:
+            if kind == "Create":
+                identity = physical.get((stack_id, logical_id)) or f"{stack}-{logical_id}-FAILED"
+                HALF_CREATED[stack, logical_id] = (type_, identity, properties)
+            raise
+
+
+def _text(body: object) -> str:
+    return body.decode(errors="replace") if isinstance(body, bytes) else str(body)

@@ -1,0 +1,71 @@
+"""What other commands know of the one-machine cloud: where it listens, and the values that it gives to service.yml."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from lastgood.errors import UsageError
+from lastgood.project import Project
+
+
+@dataclass(frozen=True)
+class LocalCloud:
+    """One instance. `database_url` is the database as this machine sees it; `parameters` are values for service.yml."""
+
+    endpoint_url: str
+    registry: str
+    site_url: str
+    region: str
+    account: str
+    database_url: str
+    network: str
+    instance: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+def folder(project: Project) -> Path:
+    """`.lastgood/local`, where the instance keeps everything that is not in Docker. Only its owner may look into it."""
+    path = project.state / "local"
+    path.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+def _file(project: Project) -> Path:
+    return folder(project) / "state.json"
+
+
+def read(project: Project) -> LocalCloud | None:
+    """The instance that `lastgood local up` made last, whether or not it is up now; None if there is none."""
+    file = _file(project)
+    try:
+        return LocalCloud(**json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{file} can't be read ({error}): run `lastgood local up`, which writes it anew") from None
+
+
+def write(project: Project, cloud: LocalCloud) -> None:
+    """Remembers the instance, atomically."""
+    write_private(_file(project), json.dumps(asdict(cloud), indent=2) + "\n")
+
+
+def forget(project: Project) -> None:
+    """Removes what `write` wrote."""
+    _file(project).unlink(missing_ok=True)
+
+
+def write_private(file: Path, text: str) -> None:
+    """Writes a file that only its owner can read, whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".part-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as part:
+            part.write(text)
+        Path(name).replace(file)
+    finally:
+        Path(name).unlink(missing_ok=True)
