@@ -11,6 +11,7 @@ from unittest import mock
 
 import django
 import pytest
+from django.conf import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
@@ -19,6 +20,9 @@ SETTINGS = {
     "DATABASE_URL": os.environ.get("LASTGOOD_TEST_DATABASE_URL") or "sqlite:///:memory:",
     "SECRET_KEY": "only-for-tests",
 }
+
+if settings.configured:
+    raise pytest.UsageError("Django is set up already, not for these tests: unset DJANGO_SETTINGS_MODULE.")
 
 # pytest-django sees that the settings are configured; the variables are not needed any more then.
 with mock.patch.dict(os.environ, SETTINGS):
@@ -33,7 +37,13 @@ def python() -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         path = f"{ROOT / 'app'}:{ROOT / 'docker'}"
-        environment = {"PATH": os.defpath, "PYTHONPATH": path, **SETTINGS, **variables}
+        environment = {
+            "PATH": os.defpath,
+            "PYTHONPATH": path,
+            **SETTINGS,
+            "DATABASE_URL": "sqlite:///:memory:",
+            **variables,
+        }
         return subprocess.run(
             # Static files are collected in the image only.
             [sys.executable, "-W", "error", "-W", "ignore:No directory at", *arguments],
