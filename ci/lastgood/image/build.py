@@ -100,7 +100,7 @@ def build(project: Project, *, allow_dirty: bool = False) -> Image:
             parts.append(_static(project, work, root, tree, source))
             shown.note(megabytes(parts[2].compressed))
         with step("application") as shown:
-            manifest = _manifest(project, work, root, tree, made_from.build)
+            manifest = _manifest(project, work, root, tree, made_from)
             parts.append(_application(work, root, manifest))
             shown.note(megabytes(parts[3].compressed))
     return _assemble(project, made_from, parts, hashlib.sha256(manifest).hexdigest())
@@ -192,8 +192,15 @@ def _static(project: Project, work: Path, root: Path, tree: Path, source: str) -
     return _layer("static", key, [(target, target.relative_to(work).as_posix())])
 
 
-def _manifest(project: Project, work: Path, root: Path, tree: Path, name: str) -> bytes:
-    output = _run(project, work, root, tree, ["-m", "migrator", "manifest", "--build", name], "making the manifest")
+def _manifest(project: Project, work: Path, root: Path, tree: Path, made_from: commit.Commit) -> bytes:
+    output = _run(
+        project,
+        work,
+        root,
+        tree,
+        ["-m", "migrator", "manifest", "--build", made_from.build, "--commit", made_from.sha],
+        "making the manifest",
+    )
     return output.encode()
 
 

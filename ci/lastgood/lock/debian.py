@@ -171,11 +171,12 @@ def verified(signed: bytes, url: str) -> bytes:
     try:
         opened = verify(signed, lambda _ids: certificates)
     except Exception as error:  # noqa: BLE001, RUF100  the library raises bare RuntimeErrors of many kinds; all mean “not proven”
+        reason = str(error).strip().splitlines()[0].rstrip(".")  # a stack follows
         raise UsageError(
-            f"the signature of {url} is not by a Debian archive key ({error}): do not use this mirror"
+            f"{url} is not signed by a Debian archive key ({reason}): do not use this mirror"
         ) from None
     if not opened.valid_sigs:
-        raise UsageError(f"the signature of {url} is not by a Debian archive key: do not use this mirror")
+        raise UsageError(f"{url} is not signed by a Debian archive key: do not use this mirror")
     return bytes(opened.bytes or b"")
 
 
@@ -233,7 +234,7 @@ class _Index:
                 )
             chosen[name] = found
             relations = found[1].relations
-            for group in relations["pre-depends"] + relations["depends"]:
+            for group in [*(relations["pre-depends"] or ()), *(relations["depends"] or ())]:
                 alternatives = [relation["name"] for relation in group]
                 if not any(one in chosen or one in without for one in alternatives):
                     waiting.append((self._pick(alternatives, chosen, without), name))
