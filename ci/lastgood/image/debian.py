@@ -11,7 +11,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from debian.debfile import DebFile
 
@@ -95,18 +95,23 @@ def unpack(files: Iterable[tuple[str, Path]], root: Path, wanted: Callable[[str]
     root.mkdir(parents=True, exist_ok=True)
     # base-files first: it brings the links /lib → /usr/lib and so on, which the others' files must go through.
     for name, file in sorted(files, key=lambda pair: (pair[0] != "base-files", pair[0])):
-        package = DebFile(str(file))
-        _extract(package.data.tgz(), root, wanted)
+        with file.open("rb") as opened:
+            package = DebFile(fileobj=opened)
+            with package.data.tgz() as archive:
+                _extract(name, archive, root, wanted)
+            control = package.control.debcontrol().dump()
         status = root / "var/lib/dpkg/status.d" / name
         status.parent.mkdir(parents=True, exist_ok=True)
-        status.write_text(package.control.debcontrol().dump(), encoding="utf-8")
+        status.write_text(control, encoding="utf-8")
 
 
-def _extract(archive: tarfile.TarFile, root: Path, wanted: Callable[[str], bool]) -> None:
+def _extract(package: str, archive: tarfile.TarFile, root: Path, wanted: Callable[[str], bool]) -> None:
     for member in archive:
         path = member.name.removeprefix("./").rstrip("/")
         if not path or not wanted(path):
             continue
+        if ".." in PurePosixPath(path).parts or path.startswith("/"):
+            raise UsageError(f"{package} holds {path}, which lies outside the root file system: it is not used")
         member.name = path
         # Permissions are the package's but for write access, which our own next steps need; owners are set in the layer.
         member.mode |= 0o200

@@ -172,9 +172,7 @@ def verified(signed: bytes, url: str) -> bytes:
         opened = verify(signed, lambda _ids: certificates)
     except Exception as error:  # noqa: BLE001, RUF100  the library raises bare RuntimeErrors of many kinds; all mean “not proven”
         reason = str(error).strip().splitlines()[0].rstrip(".")  # a stack follows
-        raise UsageError(
-            f"{url} is not signed by a Debian archive key ({reason}): do not use this mirror"
-        ) from None
+        raise UsageError(f"{url} is not signed by a Debian archive key ({reason}): do not use this mirror") from None
     if not opened.valid_sigs:
         raise UsageError(f"{url} is not signed by a Debian archive key: do not use this mirror")
     return bytes(opened.bytes or b"")

@@ -15,6 +15,8 @@ from lastgood.errors import UsageError
 _APT = Path("/etc/apt")
 _DEBOOTSTRAP = Path("/usr/share/debootstrap/scripts")
 _OS_RELEASE = Path("/etc/os-release")
+_ADDRESS = re.compile(r"(https?|file)://")
+_OFF = frozenset({"no", "false", "without", "off", "disable", "0"})  # apt's words for it
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def find(configured: str | None, suite: str) -> Mirror:
 
 def _named(value: str, origin: str) -> Mirror:
     words = value.split()
-    if len(words) > 2 or not all(re.match(r"(https?|file)://", word) for word in words):
+    if len(words) > 2 or not all(_ADDRESS.match(word) for word in words):
         raise UsageError(
             f"{origin} is {value!r}: it must be one address (http, https or file), or two with a space between"
         )
@@ -68,6 +70,8 @@ def _from_apt() -> Mirror | None:
         return None
     debian = security = None
     for uri, suite in _apt_entries():
+        if not _ADDRESS.match(uri):  # apt knows more, as cdrom: and mirror+file:
+            continue
         if suite.endswith(("-security", "/updates")):
             security = security or uri
         elif uri.rstrip("/").endswith("/debian"):
@@ -86,7 +90,7 @@ def _apt_entries() -> Iterator[tuple[str, str]]:
                 yield found.group(1), found.group(2)
     for file in sorted((_APT / "sources.list.d").glob("*.sources")):
         for stanza in Deb822.iter_paragraphs(_read(file).splitlines()):
-            if "deb" in stanza.get("Types", "").split() and stanza.get("Enabled", "yes") != "no":
+            if "deb" in stanza.get("Types", "").split() and stanza.get("Enabled", "yes").lower() not in _OFF:
                 for uri in stanza.get("URIs", "").split():
                     for suite in stanza.get("Suites", "").split():
                         yield uri, suite

@@ -14,8 +14,8 @@ _Answer = TypeVar("_Answer")
 def each(function: Callable[[_Item], _Answer], items: Iterable[_Item], workers: int) -> list[_Answer]:
     """`function` of every item, in the items' order, by at most `workers` threads.
 
-    Raises the first error at once, and then begins no more items. concurrent.futures would wait for the running ones, also at the
-    interpreter's end: with a mirror that has stopped answering, Ctrl-C would take until the timeout.
+    After an error no more items begin; it is raised when the running ones have ended. Ctrl-C does not wait for them, which is why this
+    is not concurrent.futures: that waits even at the interpreter's end, with a mirror that has stopped answering until its timeout.
     """
     waiting: queue.SimpleQueue[tuple[int, _Item]] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[int, _Answer | None, BaseException | None]] = queue.SimpleQueue()
@@ -36,13 +36,17 @@ def each(function: Callable[[_Item], _Answer], items: Iterable[_Item], workers: 
             except BaseException as error:  # noqa: BLE001, RUF100  raised again in the caller's thread
                 done.put((number, None, error))
 
-    for _ in range(min(workers, count)):
-        threading.Thread(target=work, daemon=True, name=f"one of {count} downloads").start()
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(workers, count))]
+    for thread in threads:
+        thread.start()
     answers: dict[int, _Answer] = {}
     try:
         for _ in range(count):
             number, answer, error = done.get()
             if error is not None:
+                stop.set()
+                for thread in threads:
+                    thread.join()
                 raise error
             answers[number] = answer  # type: ignore[assignment]  # without an error it is one
     finally:
