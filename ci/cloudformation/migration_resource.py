@@ -104,7 +104,7 @@ def _hop(build: Item, direction: str, busy: int = 0) -> Item:
 
 
 def _failed(hop: Item, outcome: Item, why: str) -> Item:
-    cause = f"{hop['direction']} by build {hop['build']} failed: {why}"
+    cause = f"{hop['direction']} by build {hop['build']}: {why}"
     if outcome["exit"] is None or outcome["exit"] == 137:
         cause += f" ({outcome['stopped']})" if outcome["stopped"] else ""
     lines = [line for line in outcome["log"] if _json(line) is None]

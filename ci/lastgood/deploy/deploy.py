@@ -113,6 +113,7 @@ class Attempt:
         address = verify.url(self.session, self.stack.outputs())
         with step("smoke test") as shown:
             tested = smoke.wait(address, self.facts.digest, deadline=FIRST_ANSWER if first else smoke.DEADLINE)
+            verify.wait(self.session, self.stack, self.facts.digest)
             shown.note(f"{address} answers as {self.facts.digest[:19]}, {tested['database']}")
         self.story |= {"smoke": tested, "url": address}
         self.release = self.record.good(
@@ -158,7 +159,7 @@ class Attempt:
 
     def fail(self, cause: str, begun: float) -> dict[str, Any]:
         """The way back; always raises. A second interruption stops the waiting, and says so."""
-        say(f"release {self.release.number} failed: {cause}")
+        say(f"release {self.release.number} failed: {cause.partition(chr(10))[0]}")
         last = self.record.last_good()
         try:
             if cause == INTERRUPTED:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 @explained
 def history(project: Project, environment: str, limit: int) -> list[dict[str, Any]]:
     """At most `limit` releases as JSON-able facts."""
-    return [one.as_dict() for one in Record(Session(project, environment), environment).releases(limit)]
+    releases = Record(Session(project, environment), environment).releases(limit)
+    return [{"environment": environment} | one.as_dict() for one in releases]
 
 
 def render_history(releases: list[dict[str, Any]]) -> str:

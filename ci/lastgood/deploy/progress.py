@@ -64,7 +64,7 @@ class Progress:
 
     def _why(self, event: Event) -> str:
         if event.type == "Custom::Migration":
-            return f"the migration failed: {answer(event.reason)}"
+            return f"the migration failed, {answer(event.reason)}"
         if event.type == "AWS::ECS::Service":
             crash = self._crash()
             return f"the service did not become stable: {crash or event.reason}"
@@ -136,8 +136,8 @@ def plain(hop: Mapping[str, Any]) -> dict[str, Any]:
 
 def line_of_hop(hop: Mapping[str, Any]) -> str:
     """One line for one release task."""
-    done = [f"undid {', '.join(hop['undone'])}"] if hop["undone"] else []
-    done += [f"applied {', '.join(hop['applied'])}"] if hop["applied"] else []
+    done = [f"undid {_short(hop['undone'])}"] if hop["undone"] else []
+    done += [f"applied {_short(hop['applied'])}"] if hop["applied"] else []
     ends = {
         0: "nothing to do",
         3: "another build must go first",
@@ -147,6 +147,10 @@ def line_of_hop(hop: Mapping[str, Any]) -> str:
     }
     text = "; ".join(done) or ends.get(hop["exit"], f"exit status {hop['exit']}")
     return f"{hop['direction']} by {hop['build']}: {text}"
+
+
+def _short(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 4 else f"{len(names)} migrations, {names[0]} to {names[-1]}"
 
 
 def line_of(event: Event, shown: Collection[str]) -> str:

@@ -32,7 +32,19 @@ def status(project: Project, environment: str) -> dict[str, Any]:
         "last_good": last.as_dict() if last else None,
         "newest": newest[0].as_dict() if newest else None,
         "lock": holder(record),
-        "found": found.as_dict(),
+        "running": running(found),
+    }
+
+
+def running(found: verify.Facts) -> dict[str, Any]:
+    """What runs: the stack's state, the tasks' digest (several only while they change), and what the application says."""
+    return {
+        "stack": found.stack,
+        "digest": ", ".join(sorted(set(found.running))),
+        "tasks": len(found.running),
+        "database": found.health.database,
+        "answer": found.health.status,
+        "detail": found.health.detail,
     }
 
 
@@ -56,14 +68,14 @@ def holder(record: Record) -> dict[str, Any] | None:
 
 def render_status(facts: dict[str, Any]) -> str:
     """The facts for a terminal."""
-    last, newest, found = facts["last_good"], facts["newest"], facts["found"]
+    last, newest, found = facts["last_good"], facts["newest"], facts["running"]
     lines = {
         "environment": facts["environment"],
         "verdict": facts["verdict"],
         "last good": "none" if not last else _release(last),
         "stack": f"{facts['stack']}: {found['stack'] or 'none'}",
-        "running": ", ".join(digest[:19] for digest in found["running"]) or "nothing",
-        "database": found["health"]["database"] or found["health"]["detail"] or "unknown",
+        "running": f"{found['tasks']} × {found['digest'][:19]}" if found["tasks"] else "nothing",
+        "database": found["database"] or found["detail"] or "unknown",
         "address": facts["url"] or "none",
     }
     if newest and (not last or newest["number"] != last["number"]):

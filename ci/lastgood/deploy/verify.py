@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 from lastgood.deploy import smoke
 from lastgood.deploy.aws import code
 from lastgood.deploy.smoke import Health
+from lastgood.errors import LastgoodError
 
 if TYPE_CHECKING:
     from lastgood.deploy.aws import Session
     from lastgood.deploy.stack import Stack
+
+
+LEAVING = 180.0  # seconds for old tasks to finish what they had begun, and to leave
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,19 @@ def facts(session: Session, stack: Stack) -> Facts:
     address = url(session, outputs)
     health = smoke.ask(address) if address else Health(0, detail="the stack has no address")
     return Facts(str(described["StackStatus"]), parameters.get("ImageDigest", ""), running, health)
+
+
+def wait(session: Session, stack: Stack, digest: str, *, deadline: float = LEAVING) -> Facts:
+    """Asks until tasks of that digest serve alone, at most `deadline` seconds. Raises LastgoodError that says what was wrong."""
+    end = time.monotonic() + deadline
+    while True:
+        found = facts(session, stack)
+        problem = wrong(found, digest)
+        if not problem:
+            return found
+        if time.monotonic() >= end:
+            raise LastgoodError(f"the smoke test failed: after {deadline:.0f} s {problem}")
+        time.sleep(stack.pause)
 
 
 def url(session: Session, outputs: Mapping[str, str]) -> str:
