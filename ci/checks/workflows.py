@@ -80,7 +80,7 @@ def zizmor(files: Files) -> list[Finding]:
     found = []
     for entry in json.loads(done.stdout):
         place = next(at for at in entry["locations"] if at["symbolic"]["kind"] == "Primary")
-        file = place["symbolic"]["key"]["Local"]["given_path"]
+        file = place["symbolic"]["key"]["Local"]["verbatim_path"]
         line = place["concrete"]["location"]["start_point"]["row"] + 1
         found.append(Finding(files.name(file), line, f"{entry['ident']}: {entry['desc']}"))
     return found

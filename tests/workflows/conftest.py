@@ -1,0 +1,288 @@
+"""A caller's repository, the bundle beside it, and act to run the one's workflows with the other's. No GitHub, no network of its own.
+
+act is older than what the workflows use, so the bundle's copy is brought down to its level first (`down_level`): nothing else is changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLE = "acme/bundle"
+TAG = "v1"
+_DEADLINE = 900  # seconds, for one run of act
+
+# What a project's own workflow looks like: README, "adopt it in your project".
+_RELEASE = f"""\
+name: Release
+on:
+  workflow_dispatch:
+    inputs:
+      reason: {{type: string, required: true}}
+permissions: {{}}
+jobs:
+  release:
+    uses: {BUNDLE}/.github/workflows/pipeline.yml@{TAG}
+    permissions:
+      contents: read
+      id-token: write
+    with:
+      environment: local
+      reason: ${{{{ inputs.reason }}}}
+  report:
+    needs: release
+    runs-on: ubuntu-24.04
+    steps:
+      - name: Outputs
+        env:
+          OUTPUTS: ${{{{ toJSON(needs.release.outputs) }}}}
+        run: echo "$OUTPUTS"
+"""
+_STUB = """\
+name: Stand-in
+description: Stands in for {name}
+{outputs}runs:
+  using: composite
+  steps:
+    - shell: bash
+      run: {run}
+"""
+_PYTHON = "outputs:\n  python-path:\n    description: the interpreter\n    value: {path}\n"
+
+
+def down_level(text: str) -> str:
+    """A workflow or action as act understands it: `$/…` by its full name, and no keys that are newer than act."""
+    text = re.sub(r"(uses: +)\$/(\S+)", rf"\1{BUNDLE}/\2@{TAG}", text)
+    return re.sub(r"^ +(queue|deployment|cache-mode): .*\n", "", text, flags=re.MULTILINE)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Runs git as somebody, with nobody's configuration."""
+    who = {
+        f"GIT_{role}_{key}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for key, value in (("NAME", "Rosa"), ("EMAIL", "rosa@test.invalid"))
+    }
+    environment = os.environ | who | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, env=environment
+    )
+    return done.stdout.strip()
+
+
+def commit(folder: Path, message: str) -> str:
+    """Commits everything; returns the commit."""
+    if not (folder / ".git").exists():
+        git(folder, "init", "--quiet", "--initial-branch", "main")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", message)
+    return git(folder, "rev-parse", "HEAD")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody has; held together, so that they differ."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+@dataclass
+class Run:
+    """What act said of one run. Steps are (job, step, result), in the order in which they ended."""
+
+    status: int
+    steps: list[tuple[str, str, str]] = field(default_factory=list)
+    outputs: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    summaries: dict[tuple[str, str], str] = field(default_factory=dict)
+    printed: dict[tuple[str, str], str] = field(default_factory=dict)
+    text: str = ""
+
+    def take(self, line: str) -> None:
+        """Adds one line of act's JSON log."""
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            self.text += line
+            return
+        message = str(entry.get("msg", "")).rstrip("\r\n")
+        self.text += f"[{entry.get('job', '')}] {message}\n"
+        path = entry.get("stepID") or entry.get("stepid") or []
+        if "jobID" not in entry or entry.get("stage") != "Main" or len(path) != 1:
+            return
+        key = (entry["jobID"], entry["step"])
+        if entry.get("raw_output"):
+            self.printed[key] = self.printed.get(key, "") + f"{message}\n"
+        elif entry.get("command") == "set-output":
+            self.outputs.setdefault(key, {})[entry["name"]] = entry["arg"]
+        elif entry.get("command") == "summary":
+            self.summaries[key] = self.summaries.get(key, "") + entry["content"]
+        elif "stepResult" in entry:
+            self.steps.append((*key, entry["stepResult"]))
+
+
+@dataclass(frozen=True)
+class Act:
+    """act in host mode, with a home of its own, the bundle as acme/bundle@v1, and stand-ins for the actions of others."""
+
+    home: Path
+    repositories: Mapping[str, Path]
+    variables: Mapping[str, str]
+
+    def run(self, folder: Path, workflow: str, inputs: Mapping[str, str]) -> Run:
+        """Dispatches a workflow of the repository in `folder`."""
+        command = [str(Path(sys.executable).parent / "act"), "workflow_dispatch", "--json", "--no-cache-server"]
+        command += ["--workflows", workflow, "--actor", "rosa", "--platform", "ubuntu-24.04=-self-hosted"]
+        command += ["--action-cache-path", str(self.home / "actions")]
+        command += [f"--local-repository={name}={path}" for name, path in self.repositories.items()]
+        command += [f"--input={name}={value}" for name, value in inputs.items()]
+        environment = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("GITHUB_", "LASTGOOD_", "VIRTUAL_ENV", "PYTHON"))
+        }
+        # The command must come from the set-up action, not from the virtual environment that the tests run in.
+        path = [part for part in os.environ["PATH"].split(os.pathsep) if not Path(part).is_relative_to(ROOT)]
+        environment |= {
+            "HOME": str(self.home),
+            "PATH": os.pathsep.join(path),
+            "NO_COLOR": "1",
+            "TERM": "dumb",
+            **self.variables,
+        }
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=_DEADLINE
+        )
+        run = Run(done.returncode)
+        for line in done.stdout.splitlines(keepends=True):
+            run.take(line)
+        run.text += done.stderr
+        return run
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This repository as it stands in the working tree, down-levelled, committed and tagged."""
+    target = tmp_path_factory.mktemp("bundle")
+    listed = git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+    for name in filter(None, listed):
+        if (ROOT / name).is_file() and not name.startswith("tests/"):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target / name)
+    for file in [*target.glob(".github/**/*.yml")]:
+        file.write_text(down_level(file.read_text(encoding="utf-8")), encoding="utf-8")
+    commit(target, "the bundle")
+    git(target, "tag", TAG)
+    return target
+
+
+@pytest.fixture(scope="session")
+def caller(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository that uses the bundle: the reference project with its locks and one workflow, version 1 committed."""
+    target = tmp_path_factory.mktemp("caller")
+    shutil.copytree(ROOT / "app", target / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("requirements.in", "requirements.txt"):
+        shutil.copy(ROOT / name, target / name)
+    (target / ".gitignore").write_text(".lastgood\n.venv-local\n__pycache__\n", encoding="utf-8")
+    settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    own = settings[settings.index("\n[tool.lastgood]\n") : settings.index("\n[tool.pytest")]
+    ports = zip(("port", "site_port", "database_port"), free_ports(3), strict=True)
+    own += "\n[tool.lastgood.local]\n" + "".join(f"{key} = {port}\n" for key, port in ports)
+    (target / "pyproject.toml").write_text(own, encoding="utf-8")
+    (target / ".github/workflows").mkdir(parents=True)
+    (target / ".github/workflows/release.yml").write_text(_RELEASE, encoding="utf-8")
+    commit(target, "Version 1")
+    return target
+
+
+@pytest.fixture(scope="session")
+def act(bundle: Path, caller: Path, tmp_path_factory: pytest.TempPathFactory) -> Act:
+    """act, ready to run."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".config/act").mkdir(parents=True)
+    (home / ".config/act/actrc").touch()
+    # The machine's own way to its package index goes on to work under the other home.
+    if (Path.home() / ".config/pip").is_dir():
+        (home / ".config/pip").symlink_to(Path.home() / ".config/pip")
+    repositories = {f"{BUNDLE}@{TAG}": bundle}
+    for file in bundle.glob(".github/**/*.yml"):
+        for name, sha in re.findall(
+            r"uses: (?!acme/)([\w.-]+/[\w.-]+)@([0-9a-f]{40})\b", file.read_text(encoding="utf-8")
+        ):
+            repositories[f"{name}@{sha}"] = _stand_in(home / "stand-ins" / name, name)
+    variables = {
+        "LASTGOOD_STATE": str(caller / ".lastgood"),
+        "LASTGOOD_CACHE": os.environ.get("LASTGOOD_CACHE") or str(ROOT / ".lastgood/cache"),
+        "PIP_CACHE_DIR": str(ROOT / ".lastgood/cache/pip"),
+    }
+    return Act(home, repositories, variables)
+
+
+def _stand_in(folder: Path, name: str) -> Path:
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        python = _PYTHON.format(path=Path(sys.base_prefix) / "bin/python3")
+        # act copies the tree in place of a checkout; nobody is to reach for AWS.
+        text = _STUB.format(
+            name=name,
+            outputs=python if name == "actions/setup-python" else "",
+            run="exit 1" if name.startswith("aws-") else "true",
+        )
+        (folder / "action.yml").write_text(text, encoding="utf-8")
+        commit(folder, name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lastgood(caller: Path, act: Act) -> Callable[..., Any]:
+    """Runs a command of the working tree's own `lastgood` in the caller's repository; returns its JSON."""
+
+    def run(*arguments: str) -> Any:
+        program = Path(sys.executable).parent / "lastgood"
+        environment = os.environ | act.variables
+        done = subprocess.run(
+            [str(program), *arguments, "--json"],
+            cwd=caller,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_DEADLINE,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def cloud(caller: Path, lastgood: Callable[..., Any]) -> Iterator[Mapping[str, Any]]:
+    """The caller's one-machine cloud, up; removed with all its data in the end."""
+    from lastgood.local import virtualenv
+
+    virtualenv.ensure(ROOT)
+    (caller / virtualenv.NAME).symlink_to(ROOT / virtualenv.NAME)
+    try:
+        yield lastgood("local", "up")
+    finally:
+        lastgood("local", "clean")
+
+
+@pytest.fixture(scope="session", name="commit")
+def committer() -> Callable[[Path, str], str]:
+    """Commits everything in a folder; returns the commit."""
+    return commit

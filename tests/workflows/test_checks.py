@@ -1,0 +1,195 @@
+"""ci/checks/workflows.py: this repository passes, and each of its three checks can fail."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+GOOD = """\
+name: Good
+
+on:
+  pull_request:
+  workflow_call:
+    inputs:
+      folder:
+        type: string
+        default: .
+        description: A folder
+
+permissions: {}
+
+jobs:
+  look:
+    name: Look
+    runs-on: ubuntu-24.04
+    timeout-minutes: 5
+    concurrency:
+      group: look-${{ github.ref }}
+      cancel-in-progress: true
+    steps:
+      - name: Look
+        env:
+          FOLDER: ${{ inputs.folder }}
+        run: ls "$FOLDER"
+"""
+
+
+@pytest.fixture(scope="module")
+def workflows() -> ModuleType:
+    """The program, as a module."""
+    spec = importlib.util.spec_from_file_location("checks_workflows", ROOT / "ci/checks/workflows.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+Check = Callable[..., tuple[int, list[str]]]
+
+
+@pytest.fixture
+def check(workflows: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Check:
+    """Writes a workflow (and others by name), runs the program over them: (exit status, lines printed)."""
+
+    def run(text: str, **others: str) -> tuple[int, list[str]]:
+        folder = tmp_path / ".github/workflows"
+        folder.mkdir(parents=True)
+        for name, body in {"planted": text, **others}.items():
+            (folder / f"{name}.yml").write_text(body, encoding="utf-8")
+        status = workflows.main([str(tmp_path)])
+        return status, capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def test_this_repository_has_no_findings(workflows: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    files = len(workflows.Files.of(ROOT).all)
+
+    assert workflows.main([]) == 0
+
+    assert capsys.readouterr().out.splitlines() == [
+        f"✓ zizmor: {files} files, no findings",
+        f"✓ schema: {files} files, no findings",
+        f"✓ GitHub's parser: {files} files, no findings",
+    ]
+
+
+def test_the_planted_workflow_is_good_before_a_mistake_is_planted(check: Check) -> None:
+    assert check(GOOD) == (
+        0,
+        [
+            "✓ zizmor: 1 files, no findings",
+            "✓ schema: 1 files, no findings",
+            "✓ GitHub's parser: 1 files, no findings",
+        ],
+    )
+
+
+def test_zizmor_finds_an_injection(check: Check) -> None:
+    planted = GOOD.replace('ls "$FOLDER"', 'echo "${{ github.event.pull_request.title }}"')
+
+    assert check(planted) == (
+        1,
+        [
+            "✗ zizmor: 1 files, 1 findings",
+            "  .github/workflows/planted.yml:26: template-injection: code injection via template expansion",
+            "✓ schema: 1 files, no findings",
+            "✓ GitHub's parser: 1 files, no findings",
+        ],
+    )
+
+
+def test_the_schema_finds_a_key_that_does_not_exist(check: Check) -> None:
+    status, lines = check(GOOD.replace("timeout-minutes", "timeout-minuts"))
+
+    assert status == 1
+    assert "✗ schema: 1 files, 1 findings" in lines
+    assert any("'timeout-minuts' was unexpected" in line for line in lines)
+
+
+def test_githubs_parser_finds_a_context_that_does_not_exist(check: Check) -> None:
+    assert check(GOOD.replace("inputs.folder", "inputz.folder")) == (
+        1,
+        [
+            "✓ zizmor: 1 files, no findings",
+            "✓ schema: 1 files, no findings",
+            "✗ GitHub's parser: 1 files, 1 findings",
+            "  .github/workflows/planted.yml:25: Unrecognized named-value: 'inputz'",
+        ],
+    )
+
+
+def test_githubs_parser_knows_the_inputs_of_the_workflow_that_is_called(check: Check) -> None:
+    calling = """\
+name: Calling
+on:
+  workflow_call:
+permissions: {}
+jobs:
+  call:
+    name: Call
+    uses: $/.github/workflows/planted.yml
+    with:
+      foldr: .
+"""
+
+    status, lines = check(GOOD, calling=calling)
+
+    assert status == 1
+    assert (
+        "  .github/workflows/calling.yml:10: Invalid input, foldr is not defined in the referenced workflow." in lines
+    )
+
+
+def test_nothing_to_check_is_not_nothing_found(
+    workflows: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert workflows.main([str(tmp_path)]) == 2
+
+    assert capsys.readouterr().err == (
+        f"workflows: {tmp_path}/.github holds no workflow: name the folder that holds .github\n"
+    )
+
+
+def test_without_node_it_says_what_to_install(
+    workflows: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert workflows.main([]) == 2
+
+    assert capsys.readouterr().err == (
+        "workflows: GitHub's workflow parser needs Node.js 20 or newer with npm: install the packages nodejs and npm\n"
+    )
+
+
+def test_an_old_node_is_named(
+    workflows: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("node", "npm"):
+        program = tmp_path / name
+        program.write_text("#!/bin/sh\necho v18.20.4\n", encoding="utf-8")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert workflows.main([]) == 2
+
+    assert capsys.readouterr().err == (
+        f"workflows: {tmp_path}/node is v18.20.4: GitHub's workflow parser needs 20 or newer\n"
+    )
+
+
+def test_the_lock_names_no_registry() -> None:
+    lock = (ROOT / "ci/checks/package-lock.json").read_text(encoding="utf-8")
+
+    assert '"resolved"' not in lock
+    assert lock.count('"integrity"') == lock.count('"node_modules/')

@@ -1,0 +1,131 @@
+"""pipeline.yml from a caller's repository, and rollback.yml by dispatch: real builds, real deploys, real rollback, on the local cloud."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.docker]
+
+RELEASE = ".github/workflows/release.yml"
+# Nothing of it may be run by a shell, on its way from the button to the release record.
+REASON = 'it\'s "slow"; $(exit 9) `exit 9` --recreate'
+BUILD_STEPS = ["Check out", "Set up lastgood", "Lock check", "Build", "Scan", "Push"]
+MIGRATION = """\
+from __future__ import annotations
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("releases", "{before}")]
+
+    operations = [migrations.AddField("release", "remark", models.TextField(null=True))]
+"""
+
+
+def answer(cloud: Mapping[str, Any]) -> dict[str, Any]:
+    """What the site says of itself."""
+    with urllib.request.urlopen(f"{cloud['site']}/healthz", timeout=10) as response:
+        return json.load(response)
+
+
+def outputs(run: Any) -> dict[str, str]:
+    """What the caller's last job was given by the pipeline."""
+    return json.loads(run.printed["report", "Outputs"])
+
+
+@pytest.fixture(scope="module")
+def first(act: Any, caller: Path, cloud: Mapping[str, Any], lastgood: Callable[..., Any]) -> Any:
+    """The run that released version 1."""
+    lastgood("bootstrap")
+    return act.run(caller, RELEASE, {"reason": REASON})
+
+
+def test_pipeline_releases_the_callers_commit(
+    first: Any, caller: Path, cloud: Mapping[str, Any], lastgood: Callable[..., Any]
+) -> None:
+    assert first.status == 0, first.text
+    assert first.steps == [
+        *[("build", step, "success") for step in BUILD_STEPS],
+        ("deploy", "Check out", "success"),
+        ("deploy", "Set up lastgood", "success"),
+        ("deploy", "Deploy", "success"),
+        ("report", "Outputs", "success"),
+    ]
+    given = outputs(first)
+    commit = lastgood("history")[0]["commit"]
+    assert given == {
+        "build": commit[:12],
+        "digest": first.outputs["build", "Build"]["digest"],
+        "image": f"{cloud['registry']}/board@{given['digest']}",
+        "size": first.outputs["build", "Build"]["size"],
+        "release": "1",
+        "state": "good",
+        "url": cloud["site"],
+    }
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", given["digest"])
+    assert answer(cloud)["digest"] == given["digest"]
+    release = lastgood("history")[0]
+    assert (release["state"], release["who"], release["reason"]) == ("good", "rosa", REASON)
+    assert first.summaries["deploy", "Deploy"] == (
+        f"```text\nrelease 1 is good: build {given['build']} in local\n```\n\n"
+    )
+
+
+def test_rollback_by_dispatch_brings_build_and_schema_back(
+    first: Any,
+    act: Any,
+    bundle: Path,
+    caller: Path,
+    cloud: Mapping[str, Any],
+    lastgood: Callable[..., Any],
+    commit: Callable[[Path, str], str],
+) -> None:
+    migrations = caller / "app/releases/migrations"
+    before = max(file.stem for file in migrations.glob("0*.py"))
+    (migrations / "0099_release_remark.py").write_text(MIGRATION.format(before=before), encoding="utf-8")
+    commit(caller, "Version 2")
+    second = act.run(caller, RELEASE, {"reason": "version 2"})
+    assert second.status == 0, second.text
+    assert answer(cloud)["digest"] == outputs(second)["digest"] != outputs(first)["digest"]
+    assert lastgood("history")[0]["applied"] == ["releases.0099_release_remark"]
+
+    # The bundle's own button: its repository has the same project.
+    back = act.run(bundle, ".github/workflows/rollback.yml", {"environment": "local", "reason": REASON})
+
+    assert back.status == 0, back.text
+    assert back.steps == [
+        ("rollback", "Check out", "success"),
+        ("rollback", "Set up lastgood", "success"),
+        ("rollback", "Rollback", "success"),
+    ]
+    assert back.outputs["rollback", "Rollback"]["state"] == "good"
+    assert answer(cloud)["digest"] == outputs(first)["digest"]
+    releases = lastgood("history")
+    assert [(one["number"], one["kind"], one["state"], one["build"]) for one in releases] == [
+        (3, "rollback", "good", outputs(first)["build"]),
+        (2, "deploy", "undone", outputs(second)["build"]),
+        (1, "deploy", "good", outputs(first)["build"]),
+    ]
+    assert releases[0]["undone"] == ["releases.0099_release_remark"]
+    assert (releases[0]["who"], releases[0]["reason"]) == ("rosa", REASON)
+
+
+def test_a_stale_lock_stops_the_pipeline_before_anything_is_built(act: Any, caller: Path) -> None:
+    lock = caller / "requirements.in"
+    before = lock.read_text(encoding="utf-8")
+    try:
+        lock.write_text(f"{before}sqlparse==0.0.0\n", encoding="utf-8")
+        run = act.run(caller, RELEASE, {"reason": "never"})
+    finally:
+        lock.write_text(before, encoding="utf-8")
+    assert run.status == 1
+    assert [step for step in run.steps if step[2] == "failure"] == [("build", "Lock check", "failure")]
+    assert {job for job, _, _ in run.steps} == {"build"}
