@@ -11,7 +11,7 @@ from lastgood import bundle
 from lastgood.deploy import restore, smoke, verify
 from lastgood.deploy.aws import Session, code, explained
 from lastgood.deploy.lock import Lock
-from lastgood.deploy.progress import Progress
+from lastgood.deploy.progress import Progress, plain
 from lastgood.deploy.record import BuildFacts, Record, Release
 from lastgood.deploy.stack import DONE, ONLY_DELETABLE, Stack, settled
 from lastgood.errors import FailedNotRestored, FailedRestored, LastgoodError, Refused, UsageError
@@ -36,13 +36,7 @@ def deploy(
     session = Session(project, environment)
     record = Record(session, environment)
     exists(session, build)
-    last = record.last_good()
-    if last and last.facts.digest == build.digest and not force:
-        say(
-            f"build {build.build} is last good already (release {last.number}): nothing to do; --force deploys it again"
-        )
-        return last.as_dict() | {"nothing": True}
-    return Attempt(session, record, build, kind="deploy", who=who, reason=reason).run()
+    return Attempt(session, record, build, kind="deploy", who=who, reason=reason, again=force).run()
 
 
 def exists(session: Session, build: BuildFacts) -> None:
@@ -61,7 +55,11 @@ def exists(session: Session, build: BuildFacts) -> None:
 
 
 class Attempt:
-    """One release from its beginning to its end. `undoes` are the numbers of releases that it takes back when it is good."""
+    """One release from its beginning to its end.
+
+    `undoes` are the numbers of releases that it takes back when it is good, `anew` deletes the stack first, `again` also releases
+    a build that is last good already.
+    """
 
     def __init__(
         self,
@@ -74,6 +72,7 @@ class Attempt:
         reason: str,
         undoes: Sequence[int] = (),
         anew: bool = False,
+        again: bool = True,
     ) -> None:
         self.session = session
         self.record = record
@@ -83,6 +82,7 @@ class Attempt:
         self.reason = reason
         self.undoes = list(undoes)
         self.anew = anew
+        self.again = again
         self.stack = Stack(session, session.environment.stack)
         self.story: dict[str, Any] = {}
 
@@ -91,6 +91,12 @@ class Attempt:
         name = self.session.environment.name
         with Lock(self.record, name, who=self.who, what=f"build {self.facts.build}") as lock:
             tidy(self.session, self.record, self.stack, anew=self.anew)
+            last = self.record.last_good()
+            if last and last.facts.digest == self.facts.digest and not self.again:
+                say(
+                    f"build {last.facts.build} is last good already (release {last.number}): nothing to do without --force"
+                )
+                return last.as_dict() | {"environment": name, "nothing": True}
             self.progress = Progress(self.session, self.record, self.facts.digest)
             self.release = self.record.begin(self.kind, self.facts, who=self.who, reason=self.reason)
             lock.rename(f"release {self.release.number}, build {self.facts.build}")
@@ -284,9 +290,13 @@ def tidy(session: Session, record: Record, stack: Stack, *, anew: bool) -> None:
 def end_dangling(record: Record, release: Release, found: verify.Facts, *, newest: bool) -> None:
     """Ends a release whose command died: `good` if it is what verifiably runs, else `failed`."""
     wrong = verify.wrong(found, release.facts.digest)
+    operation = record.operation()
+    own = operation is not None and operation["wanted"]["digest"] == release.facts.digest
+    hops = [plain(hop) for hop in operation["hops"] if "ended" in hop] if operation and own else []
+    undone, applied = ([name for hop in hops for name in hop[what]] for what in ("undone", "applied"))
     if newest and found.stack in DONE and not wrong:
-        record.good(release, undoes=[], undone=[], applied=[])
+        record.good(release, undoes=[], undone=undone, applied=applied)
         say(f"release {release.number} was left pending by a command that is gone; it runs and is verified: good")
         return
-    record.failed(release, "its command ended without an answer", undone=[], applied=[])
+    record.failed(release, "its command ended without an answer", undone=undone, applied=applied)
     say(f"release {release.number} was left pending by a command that is gone: failed")
