@@ -1,0 +1,66 @@
+"""A project of its own for each module: another folder, other ports, another instance of the one-machine cloud."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+Lastgood = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A copy of the reference project, committed. Its local cloud is removed afterwards."""
+    folder = tmp_path_factory.mktemp("home") / "board"
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc", "*.sqlite3")
+    shutil.copytree(ROOT / "app", folder / "app", ignore=ignored)
+    for name in ("pyproject.toml", "requirements.in", "requirements.txt", ".gitignore"):
+        shutil.copy(ROOT / name, folder / name)
+    for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "the reference project"]):
+        subprocess.run(
+            ["git", "-c", "user.name=test", "-c", "user.email=test@lastgood.invalid", *command], cwd=folder, check=True
+        )
+    yield folder
+    done = _run(folder, {}, "local", "clean")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def ports(home: Path) -> dict[str, str]:
+    """Free ports for the instance, as the variables that name them."""
+    names = ("LASTGOOD_LOCAL_PORT", "LASTGOOD_SITE_PORT", "LASTGOOD_DATABASE_PORT")
+    return {name: str(free_port()) for name in names}
+
+
+@pytest.fixture(scope="module")
+def lastgood(home: Path, ports: dict[str, str]) -> Lastgood:
+    """Runs `lastgood …` in the project and returns the finished process."""
+    return lambda *arguments, **environment: _run(home, ports | environment, *arguments)
+
+
+def _run(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("GITHUB_", "LASTGOOD_STATE"))}
+    return subprocess.run(
+        [sys.executable, "-m", "lastgood", *arguments],
+        cwd=folder,
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=540,
+    )
