@@ -214,7 +214,7 @@ def test_a_mirror_that_breaks_off(seeds: Write) -> None:
             """Says nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Half) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/debian"
         message = refusal(seeds("tzdata"), Mirror(address, address, "the test"))
         server.shutdown()

@@ -75,7 +75,7 @@ def test_a_version_that_vanished_from_a_web_server(
 
     (archive.root / "debian" / packages[0].path).unlink()
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(archive.root))) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
         mirror = Mirror(f"{address}/debian", f"{address}/debian-security", "the test")
         with pytest.raises(UsageError) as caught:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -15,7 +15,7 @@ from typing import Any
 
 from lastgood import bundle
 from lastgood.errors import UsageError
-from lastgood.image import base, commit, dependencies, dockerfile, layers, oci, python
+from lastgood.image import base, commit, dependencies, dockerfile, layers, oci, python, store
 from lastgood.image.layers import Layer
 from lastgood.project import Project, cache
 from lastgood.report.terminal import megabytes, step
@@ -125,9 +125,8 @@ def _layer(name: str, key: str, trees: list[tuple[Path, str]]) -> Layer:
 
 
 def _write(file: Path, text: str) -> None:
-    part = file.with_name(f".part-{os.getpid()}-{file.name}")
-    part.write_text(text, encoding="utf-8")
-    part.replace(file)
+    with store.replacing(file) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _source(project: Project, target: Path) -> str:
@@ -219,8 +218,8 @@ def _application(work: Path, root: Path, manifest: bytes) -> Layer:
     key = hashlib.sha256(tar.read_bytes()).hexdigest()
     kept = _folder(cache() / "layers") / f"application-{key[:24]}.tar"
     if not kept.is_file():
-        shutil.move(tar, part := kept.with_name(f".part-{os.getpid()}-{kept.name}"))
-        part.replace(kept)
+        with store.replacing(kept) as part:
+            shutil.move(tar, part)
     return layers.seal("application", kept)
 
 
@@ -276,16 +275,15 @@ def _assemble(project: Project, made_from: commit.Commit, parts: list[Layer], ma
 
 def load(project: Project, image: Image) -> str:
     """Loads the image into the Docker engine through its SDK; returns the tag."""
+    import docker.client
     from docker.errors import DockerException
-
-    import docker
 
     tag = f"{project.name}:{image.build}"
     archive = image.folder / "image.tar"
     oci.archive(archive, (image.folder / "config.json").read_bytes(), image.layers, tag)
     try:
-        with archive.open("rb") as file:
-            docker.client.from_env().images.load(file)
+        with contextlib.closing(docker.client.from_env()) as engine, archive.open("rb") as file:
+            engine.images.load(file)
     except DockerException as error:
         raise UsageError(f"the Docker engine did not load {tag}: {error}; see `lastgood doctor`") from None
     finally:

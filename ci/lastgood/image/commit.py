@@ -26,10 +26,19 @@ def _git(folder: Path, *arguments: str) -> str:
     done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise UsageError(
-            f"{folder} is not in a git repository with a commit ({done.stderr.strip().splitlines()[-1:] or ['git failed']}): "
+            f"{folder} is not in a git repository with a commit ({(done.stderr.strip() or 'git failed').splitlines()[0]}): "
             "a build is made from one commit; commit, then build"
         )
-    return done.stdout.strip()
+    return done.stdout.rstrip()
+
+
+def _difference(folder: Path, changed: str) -> str:
+    """A sha256 of all that is not committed, so that two builds of one name hold the same files."""
+    seen = hashlib.sha256((_git(folder, "diff", "HEAD", "--binary", "--", ".") + changed).encode())
+    for name in sorted(_git(folder, "ls-files", "-z", "--others", "--exclude-standard", "--", ".").split("\0")):
+        if (folder / name).is_file():
+            seen.update(name.encode() + b"\0" + hashlib.sha256((folder / name).read_bytes()).digest())
+    return seen.hexdigest()
 
 
 def read(folder: Path, *, allow_dirty: bool) -> Commit:
@@ -47,8 +56,7 @@ def read(folder: Path, *, allow_dirty: bool) -> Commit:
         )
     build = sha[:12]
     if changed:
-        difference = _git(folder, "diff", "HEAD", "--binary", "--", ".") + changed
-        build += f"-dirty-{hashlib.sha256(difference.encode()).hexdigest()[:8]}"
+        build += f"-dirty-{_difference(folder, changed)[:8]}"
     created = datetime.fromtimestamp(int(_git(folder, "log", "-1", "--format=%ct")), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     remote = subprocess.run(
         ["git", "-C", str(folder), "config", "--get", "remote.origin.url"], capture_output=True, text=True, check=False

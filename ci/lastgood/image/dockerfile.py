@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -36,25 +37,26 @@ def read(file: Path, arguments: Mapping[str, str]) -> Description:
         name = entry["instruction"]
         value = entry["value"]
         where = f"{file}:{entry['startline'] + 1}"
+        if name in ("ENTRYPOINT", "CMD"):
+            config["Entrypoint" if name == "ENTRYPOINT" else "Cmd"] = _words(name, value, where)
+            continue
+        value = _expand(value, known | environment, where)
         if name == "ARG":
             key, _, default = value.partition("=")
             known[key] = arguments.get(key, default)
-            continue
-        value = _expand(value, known)
-        if name == "ADD":
+        elif name == "ADD":
             adds.append(_added(value, where))
         elif name == "ENV":
-            environment |= dict(word.split("=", 1) for word in shlex.split(value))
+            environment |= _pairs(name, value, where)
         elif name == "LABEL":
-            config.setdefault("Labels", {}).update(word.split("=", 1) for word in shlex.split(value))
-        elif name in ("ENTRYPOINT", "CMD"):
-            config["Entrypoint" if name == "ENTRYPOINT" else "Cmd"] = json.loads(value)
+            config.setdefault("Labels", {}).update(_pairs(name, value, where))
         elif name in ("USER", "WORKDIR", "STOPSIGNAL"):
             config[{"USER": "User", "WORKDIR": "WorkingDir", "STOPSIGNAL": "StopSignal"}[name]] = value
         elif name in ("EXPOSE", "VOLUME"):
             key = "ExposedPorts" if name == "EXPOSE" else "Volumes"
             words = json.loads(value) if value.startswith("[") else value.split()
-            config[key] = {word if key == "Volumes" or "/" in word else f"{word}/tcp": {} for word in words}
+            named: dict[str, Any] = {word if key == "Volumes" or "/" in word else f"{word}/tcp": {} for word in words}
+            config.setdefault(key, {}).update(named)
         else:
             raise UsageError(
                 f"{where}: {name} has no place in the {_STAGE} stage, which only ADDs layers and sets metadata"
@@ -64,7 +66,12 @@ def read(file: Path, arguments: Mapping[str, str]) -> Description:
 
 
 def _stage(file: Path) -> list[dict[str, Any]]:
-    parser = DockerfileParser(path=str(file), cache_content=True)
+    try:
+        parser = DockerfileParser(fileobj=io.BytesIO(file.read_bytes()))
+    except OSError as error:
+        raise UsageError(
+            f"{file} can't be read ({error.strerror}): [tool.lastgood.image] dockerfile names it"
+        ) from None
     inside: list[dict[str, Any]] | None = None
     for entry in parser.structure:
         if entry["instruction"] == "FROM":
@@ -79,8 +86,32 @@ def _stage(file: Path) -> list[dict[str, Any]]:
     return inside
 
 
-def _expand(value: str, known: Mapping[str, str]) -> str:
-    return re.sub(r"\$\{(\w+)\}", lambda found: known.get(found.group(1), found.group(0)), value)
+def _expand(value: str, known: Mapping[str, str], where: str) -> str:
+    """As an engine does it: build arguments and earlier ENV; what is not set is empty."""
+    if "${" in re.sub(r"\$\{\w+\}", "", value):
+        raise UsageError(
+            f"{where}: {value!r} has more than a name between the braces of a variable, which is not read here"
+        )
+    return re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda found: known.get(found.group(1) or found.group(2), ""), value)
+
+
+def _words(name: str, value: str, where: str) -> list[str]:
+    try:
+        words = json.loads(value)
+    except ValueError:
+        words = None
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise UsageError(
+            f'{where}: {name} must be a list, as {name} ["a", "b"]: there is no shell in the image to run {value!r}'
+        )
+    return words
+
+
+def _pairs(name: str, value: str, where: str) -> dict[str, str]:
+    words = shlex.split(value)
+    if not all("=" in word for word in words):
+        raise UsageError(f"{where}: {name} takes NAME=VALUE, not {value!r}")
+    return dict(word.split("=", 1) for word in words)
 
 
 def _added(value: str, where: str) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import os
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from lastgood.image import store
 
 _WORLD_WRITABLE = {"tmp": 0o1777}
 
@@ -43,11 +44,9 @@ def write(trees: Iterable[tuple[Path, str]], target: Path) -> None:
         for parent in Path(name).parents:
             if parent.as_posix() != ".":
                 entries.setdefault(parent.as_posix(), None)
-    part = target.with_name(f".part-{os.getpid()}-{target.name}")
-    with tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as archive:
+    with store.replacing(target) as part, tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as archive:
         for name in sorted(entries):
             _add(archive, name, entries[name])
-    part.replace(target)
 
 
 def _add(archive: tarfile.TarFile, name: str, path: Path | None) -> None:
@@ -71,19 +70,20 @@ def seal(name: str, tar: Path) -> Layer:
     blob = tar.with_suffix(".tar.gz")
     body = tar.read_bytes()
     if not blob.is_file():
-        part = blob.with_name(f".part-{os.getpid()}-{blob.name}")
         with (
+            store.replacing(blob) as part,
             part.open("wb") as raw,
             gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6, mtime=0) as packed,
         ):
             packed.write(body)
-        part.replace(blob)
+    with tarfile.open(tar) as archive:
+        size = sum(member.size for member in archive)
     return Layer(
         name=name,
         tar=tar,
         blob=blob,
         diff_id=f"sha256:{hashlib.sha256(body).hexdigest()}",
         digest=f"sha256:{hashlib.sha256(blob.read_bytes()).hexdigest()}",
-        size=sum(member.size for member in tarfile.open(tar)),
+        size=size,
         compressed=blob.stat().st_size,
     )

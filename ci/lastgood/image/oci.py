@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lastgood.image import store
 from lastgood.image.layers import Layer
 
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
@@ -60,14 +60,12 @@ def manifest(configuration: bytes, layers: Sequence[Layer], annotations: Mapping
 
 def archive(target: Path, configuration: bytes, layers: Sequence[Layer], tag: str) -> None:
     """Writes the archive that `docker load` takes."""
-    part = target.with_name(f".part-{os.getpid()}-{target.name}")
     name = f"{digest(configuration).removeprefix('sha256:')}.json"
     index = [{"Config": name, "RepoTags": [tag], "Layers": [f"{layer.diff_id[7:]}.tar" for layer in layers]}]
-    with tarfile.open(part, "w") as tar:
+    with store.replacing(target) as part, tarfile.open(part, "w") as tar:
         for file, body in ((name, configuration), ("manifest.json", _json(index))):
             info = tarfile.TarInfo(file)
             info.size = len(body)
             tar.addfile(info, io.BytesIO(body))
         for layer in {layer.diff_id: layer for layer in layers}.values():
             tar.add(layer.tar, f"{layer.diff_id[7:]}.tar")
-    part.replace(target)

@@ -47,9 +47,9 @@ class Registry:
             connection.request(method, path, body=body, headers=sent)
             answer = connection.getresponse()
             return answer.status, {key.lower(): value for key, value in answer.getheaders()}, answer.read()
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise UsageError(
-                f"the registry {self.host} does not answer ({error}): is it up, and is the address right?"
+                f"the registry {self.host} does not answer ({error or type(error).__name__}): is it up, and is the address right?"
             ) from None
         finally:
             connection.close()
@@ -62,7 +62,7 @@ class Registry:
     def blob(self, digest: str, body: bytes) -> None:
         """Uploads one blob. Raises UsageError with the registry's own words."""
         status, headers, answer = self.ask("POST", f"/v2/{self.repository}/blobs/uploads/")
-        if status != 202:
+        if status != 202 or "location" not in headers:
             raise self._refused("begin an upload", status, answer)
         place = urllib.parse.urlsplit(headers["location"])
         query = f"{place.query}&" if place.query else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -42,11 +43,22 @@ def entry(target: Path, make: Callable[[Path], None]) -> Path:
     return target
 
 
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A path to write to, beside `target`; it becomes `target` at the end of the block, and is removed where the block fails."""
+    part = target.with_name(f".part-{os.getpid()}-{target.name}")
+    try:
+        yield part
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def remove(folder: Path) -> None:
     """Removes a folder, also where its own modes forbid it."""
-
-    def again(function: Callable[[str], object], path: str, _error: object) -> None:
-        Path(path).parent.chmod(0o700)
-        function(path)
-
-    shutil.rmtree(folder, onerror=again)
+    folder.chmod(0o700)
+    for name, inside, _ in os.walk(folder):
+        for child in inside:  # mended before the walk goes into them
+            if not (Path(name) / child).is_symlink():
+                (Path(name) / child).chmod(0o700)
+    shutil.rmtree(folder)

@@ -24,7 +24,7 @@ class Finding:
 
 
 def scan(image: Image, budget: int) -> dict[str, Any]:
-    """Facts and findings of a build; `budget` is in bytes, compressed. Finds over-budget, shell, package-manager, setuid, root."""
+    """Facts and findings of a build; `budget` is in bytes, compressed. Rules: budget, shell, package-manager, setuid, owner."""
     findings: list[Finding] = []
     rows = []
     for layer in image.layers:
@@ -57,6 +57,8 @@ def _rules(layer: str, member: tarfile.TarInfo) -> list[Finding]:
             found.append(Finding("shell", f"layer {layer} holds the shell /{path}: leave its package out"))
         if path.name in _TOOLS:
             found.append(Finding("package-manager", f"layer {layer} holds /{path}: leave it out"))
+    if path.match("*-packages/pip/__main__.py*"):
+        found.append(Finding("package-manager", f"layer {layer} holds /{path}: leave it out"))
     if member.isfile() and member.mode & 0o6000:
         found.append(Finding("setuid", f"layer {layer}: /{path} is setuid or setgid: clear the bit"))
     if member.uid or member.gid:

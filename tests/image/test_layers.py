@@ -1,0 +1,134 @@
+"""Layers: the same files give the same bytes, whoever wrote them, wherever and when."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from lastgood.image import layers
+
+WRITE = """
+import os, sys
+from pathlib import Path
+top = Path(sys.argv[1])
+names = ["b.txt", "a/z.txt", "a/é.txt", "a/run", "a/" + "long" * 40 + ".txt"]
+for name in (names if sys.argv[2] == "forward" else reversed(names)):
+    (top / name).parent.mkdir(parents=True, exist_ok=True)
+    (top / name).write_text(name)
+    os.utime(top / name, (int(sys.argv[3]), int(sys.argv[3])))
+(top / "a/run").chmod(int(sys.argv[4], 8))
+(top / "tmp").mkdir()
+(top / "empty").mkdir()
+(top / "link").symlink_to("a/run")
+(top / "folder").symlink_to("/a")
+"""
+
+Tree = Callable[[str, str, int, str, int], Path]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    """The same files, written by a process with its own order, time, modes and umask."""
+
+    def write(name: str, order: str, time: int, mode: str, umask: int) -> Path:
+        (tmp_path / name).mkdir()
+        arguments = [sys.executable, "-c", WRITE, str(tmp_path / name), order, str(time), mode]
+        subprocess.run(arguments, check=True, umask=umask)
+        return tmp_path / name
+
+    return write
+
+
+def members(tar: Path) -> dict[str, tarfile.TarInfo]:
+    """The entries by name, in order."""
+    with tarfile.open(tar) as archive:
+        return {member.name: member for member in archive}
+
+
+def test_two_folders_give_one_digest(tree: Tree, tmp_path: Path) -> None:
+    one = tree("one", "forward", 1_000_000_000, "700", 0o077)
+    two = tree("two", "backward", 1_700_000_000, "755", 0o002)
+    if os.geteuid() == 0:
+        for path in [two, *two.rglob("*")]:
+            os.chown(path, 1234, 4321, follow_symlinks=False)
+    for folder in (one, two):
+        layers.write([(folder, "")], tmp_path / f"{folder.name}.tar")
+    sealed = [layers.seal("x", tmp_path / f"{name}.tar") for name in ("one", "two")]
+    assert sealed[0].diff_id == sealed[1].diff_id
+    assert sealed[0].digest == sealed[1].digest
+
+
+def test_entries_are_sorted_and_belong_to_root(tree: Tree, tmp_path: Path) -> None:
+    layers.write([(tree("one", "backward", 1, "700", 0o077), "")], tmp_path / "x.tar")
+    found = members(tmp_path / "x.tar")
+    long = "a/" + "long" * 40 + ".txt"
+    assert list(found) == ["a", long, "a/run", "a/z.txt", "a/é.txt", "b.txt", "empty", "folder", "link", "tmp"]
+    assert {(entry.uid, entry.gid, entry.uname, entry.gname, entry.mtime) for entry in found.values()} == {
+        (0, 0, "", "", 0)
+    }
+    assert {name: oct(entry.mode) for name, entry in found.items()} == {
+        "a": "0o755", long: "0o644", "a/run": "0o755", "a/z.txt": "0o644", "a/é.txt": "0o644", "b.txt": "0o644",
+        "empty": "0o755", "folder": "0o777", "link": "0o777", "tmp": "0o1777",
+    }  # fmt: skip
+    assert (found["link"].issym(), found["link"].linkname) == (True, "a/run")
+    assert (found["folder"].issym(), found["folder"].linkname) == (True, "/a")
+
+
+def test_every_parent_is_written_out(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/file").touch()
+    layers.write([(tmp_path / "tree", "opt/lastgood/deep")], tmp_path / "x.tar")
+    found = members(tmp_path / "x.tar")
+    assert list(found) == ["opt", "opt/lastgood", "opt/lastgood/deep", "opt/lastgood/deep/file"]
+    assert all(entry.isdir() for name, entry in found.items() if not name.endswith("file"))
+
+
+def test_no_setuid_bit_survives(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/su").touch()
+    (tmp_path / "tree/su").chmod(0o4755)
+    layers.write([(tmp_path / "tree", "")], tmp_path / "x.tar")
+    assert oct(members(tmp_path / "x.tar")["su"].mode) == "0o755"
+
+
+def test_a_sealed_layer_is_named_by_both_its_forms(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/file").write_bytes(b"x" * 5000)
+    tar = tmp_path / "x.tar"
+    layers.write([(tmp_path / "tree", "")], tar)
+    layer = layers.seal("application", tar)
+    assert (layer.name, layer.tar, layer.blob) == ("application", tar, tmp_path / "x.tar.gz")
+    assert gzip.decompress(layer.blob.read_bytes()) == tar.read_bytes()
+    assert layer.diff_id == f"sha256:{hashlib.sha256(tar.read_bytes()).hexdigest()}"
+    assert layer.digest == f"sha256:{hashlib.sha256(layer.blob.read_bytes()).hexdigest()}"
+    assert (layer.size, layer.compressed) == (5000, layer.blob.stat().st_size)
+
+
+def test_nothing_is_left_of_a_layer_that_failed(tmp_path: Path) -> None:
+    """The system refuses to write on, as it does when a disk is full."""
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "tree/file").write_bytes(b"x" * 100_000)
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from lastgood.image import layers\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "try: layers.write([(Path(sys.argv[1]), '')], Path(sys.argv[2]))\n"
+        "except OSError as error: print(error.strerror)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "tree"), str(tmp_path / "out/x.tar")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(Path(layers.__file__).parents[2])},
+    )
+    assert done.stdout == "File too large\n"
+    assert list((tmp_path / "out").iterdir()) == []
