@@ -1,6 +1,7 @@
 """A caller's repository, the bundle beside it, and act to run the one's workflows with the other's. No GitHub, no network of its own.
 
 act is older than what the workflows use, so the bundle's copy is brought down to its level first (`down_level`): nothing else is changed.
+It gives a caller no outputs of a workflow that only calls others; that pipeline.yml names the right ones, GitHub's parser checks.
 """
 
 from __future__ import annotations
@@ -42,14 +43,6 @@ jobs:
     with:
       environment: local
       reason: ${{{{ inputs.reason }}}}
-  report:
-    needs: release
-    runs-on: ubuntu-24.04
-    steps:
-      - name: Outputs
-        env:
-          OUTPUTS: ${{{{ toJSON(needs.release.outputs) }}}}
-        run: echo "$OUTPUTS"
 """
 _STUB = """\
 name: Stand-in
