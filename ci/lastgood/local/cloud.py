@@ -85,20 +85,20 @@ def _start(project: Project) -> None:
     from lastgood.local import postgres
 
     name, folder = instance(project), state.folder(project)
-    client = engine.ensure()
-    python = virtualenv.ensure(project.root)
     machine = emulator.Emulator(folder)
-    machine.stop()
-    server = postgres.Server(client, f"lastgood-{name}", name)
-    _remove_containers(client, name)
-    _check_ports(project, client)
-    gateway = _network(client, name)
     private = account.passwords(folder)
-    image = postgres.image(client, project)
-    with step("PostgreSQL") as progress:
-        container = server.start(image, f"lastgood-{name}", project.local.database_port)
-        server.prepare(container, project.name, private["database"])
-        progress.note(f"127.0.0.1:{project.local.database_port}")
+    with contextlib.closing(engine.ensure()) as client:
+        python = virtualenv.ensure(project.root)
+        machine.stop()
+        _remove_containers(client, name)
+        _check_ports(project, client)
+        gateway = _network(client, name)
+        image = postgres.image(client, project)
+        server = postgres.Server(client, f"lastgood-{name}", name)
+        with step("PostgreSQL") as progress:
+            container = server.start(image, f"lastgood-{name}", project.local.database_port)
+            server.prepare(container, project.name, private["database"])
+            progress.note(f"127.0.0.1:{project.local.database_port}")
     settings = Settings(
         instance=name,
         stack=project.environments["local"].stack,

@@ -95,6 +95,7 @@ class Emulator:
             if process.poll() is not None:
                 break
             if (self.status(settings.port) or {}).get("pid") == process.pid:
+                process.returncode = 0  # it outlives us on purpose, and Popen would complain that nobody waits for it
                 return
             time.sleep(0.05)
         raise UsageError(f"the emulator did not start: {self._last_line()}; the whole log is {self.log}")
@@ -124,6 +125,8 @@ class Emulator:
                 time.sleep(0.02)
             if self.pid() is not None:
                 os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):  # ours only if we started it
+                os.waitpid(pid, 0)
         self._record.unlink(missing_ok=True)
         self.sweep()
 

@@ -256,6 +256,7 @@ class Server:
         while chunk := raw.recv(4096):
             output += chunk[8:]
         stream.close()
+        raw.close()  # the stream only lets go of it
         return _exit_status(lambda: api.exec_inspect(execution)), output.decode(errors="replace").strip()
 
 
