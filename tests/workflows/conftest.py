@@ -44,6 +44,17 @@ jobs:
       environment: local
       reason: ${{{{ inputs.reason }}}}
 """
+_PULL_REQUEST = f"""\
+name: Pull request
+on:
+  pull_request:
+permissions: {{}}
+jobs:
+  checks:
+    uses: {BUNDLE}/.github/workflows/pull-request.yml@{TAG}
+    permissions:
+      contents: read
+"""
 _STUB = """\
 name: Stand-in
 description: Stands in for {name}
@@ -102,7 +113,7 @@ class Run:
     steps: list[tuple[str, str, str]] = field(default_factory=list)
     outputs: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     summaries: dict[tuple[str, str], str] = field(default_factory=dict)
-    printed: dict[tuple[str, str], str] = field(default_factory=dict)
+    errors: dict[tuple[str, str], str] = field(default_factory=dict)
     text: str = ""
 
     def take(self, line: str) -> None:
@@ -118,8 +129,8 @@ class Run:
         if "jobID" not in entry or entry.get("stage") != "Main" or len(path) != 1:
             return
         key = (entry["jobID"], entry["step"])
-        if entry.get("raw_output"):
-            self.printed[key] = self.printed.get(key, "") + f"{message}\n"
+        if entry.get("command") == "error":
+            self.errors[key] = self.errors.get(key, "") + entry["arg"]
         elif entry.get("command") == "set-output":
             self.outputs.setdefault(key, {})[entry["name"]] = entry["arg"]
         elif entry.get("command") == "summary":
@@ -136,10 +147,17 @@ class Act:
     repositories: Mapping[str, Path]
     variables: Mapping[str, str]
 
-    def run(self, folder: Path, workflow: str, inputs: Mapping[str, str]) -> Run:
-        """Dispatches a workflow of the repository in `folder`."""
-        command = [str(Path(sys.executable).parent / "act"), "workflow_dispatch", "--json", "--no-cache-server"]
-        command += ["--workflows", workflow, "--actor", "rosa", "--platform", "ubuntu-24.04=-self-hosted"]
+    def run(self, folder: Path, event: str, workflow: str, **inputs: str) -> Run:
+        """Lets `event` happen to a workflow of the repository in `folder`."""
+        command = [str(Path(sys.executable).parent / "act"), event, "--json", "--no-cache-server"]
+        command += [
+            "--workflows",
+            f".github/workflows/{workflow}.yml",
+            "--actor",
+            "rosa",
+            "--platform",
+            "ubuntu-24.04=-self-hosted",
+        ]
         command += ["--action-cache-path", str(self.home / "actions")]
         command += [f"--local-repository={name}={path}" for name, path in self.repositories.items()]
         command += [f"--input={name}={value}" for name, value in inputs.items()]
@@ -185,7 +203,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def caller(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository that uses the bundle: the reference project with its locks and one workflow, version 1 committed."""
+    """A repository that uses the bundle: the reference project with its locks and two workflows, version 1 committed."""
     target = tmp_path_factory.mktemp("caller")
     shutil.copytree(ROOT / "app", target / "app", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("requirements.in", "requirements.txt"):
@@ -197,7 +215,8 @@ def caller(tmp_path_factory: pytest.TempPathFactory) -> Path:
     own += "\n[tool.lastgood.local]\n" + "".join(f"{key} = {port}\n" for key, port in ports)
     (target / "pyproject.toml").write_text(own, encoding="utf-8")
     (target / ".github/workflows").mkdir(parents=True)
-    (target / ".github/workflows/release.yml").write_text(_RELEASE, encoding="utf-8")
+    for name, text in (("release", _RELEASE), ("pull-request", _PULL_REQUEST)):
+        (target / f".github/workflows/{name}.yml").write_text(text, encoding="utf-8")
     commit(target, "Version 1")
     return target
 

@@ -71,6 +71,7 @@ def check(workflows: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[s
     return run
 
 
+@pytest.mark.slow
 def test_this_repository_has_no_findings(workflows: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     files = len(workflows.Files.of(ROOT).all)
 
@@ -83,6 +84,7 @@ def test_this_repository_has_no_findings(workflows: ModuleType, capsys: pytest.C
     ]
 
 
+@pytest.mark.slow
 def test_the_planted_workflow_is_good_before_a_mistake_is_planted(check: Check) -> None:
     assert check(GOOD) == (
         0,
@@ -128,6 +130,7 @@ def test_githubs_parser_finds_a_context_that_does_not_exist(check: Check) -> Non
     )
 
 
+@pytest.mark.slow
 def test_githubs_parser_knows_the_inputs_of_the_workflow_that_is_called(check: Check) -> None:
     calling = """\
 name: Calling

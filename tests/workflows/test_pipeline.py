@@ -13,7 +13,6 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.docker]
 
-RELEASE = ".github/workflows/release.yml"
 # Nothing of it may be run by a shell, on its way from the button to the release record.
 REASON = 'it\'s "slow"; $(exit 9) `exit 9` --recreate'
 BUILD_STEPS = ["Check out", "Set up lastgood", "Lock check", "Build", "Scan", "Push"]
@@ -45,7 +44,7 @@ def digest(run: Any) -> str:
 def first(act: Any, caller: Path, cloud: Mapping[str, Any], lastgood: Callable[..., Any]) -> Any:
     """The run that released version 1."""
     lastgood("bootstrap")
-    return act.run(caller, RELEASE, {"reason": REASON})
+    return act.run(caller, "workflow_dispatch", "release", reason=REASON)
 
 
 def test_pipeline_releases_the_callers_commit(
@@ -90,13 +89,13 @@ def test_rollback_by_dispatch_brings_build_and_schema_back(
     before = max(file.stem for file in migrations.glob("0*.py"))
     (migrations / "0099_release_remark.py").write_text(MIGRATION.format(before=before), encoding="utf-8")
     commit(caller, "Version 2")
-    second = act.run(caller, RELEASE, {"reason": "version 2"})
+    second = act.run(caller, "workflow_dispatch", "release", reason="version 2")
     assert second.status == 0, second.text
     assert answer(cloud)["digest"] == digest(second) != digest(first)
     assert lastgood("history")[0]["applied"] == ["releases.0099_release_remark"]
 
     # The bundle's own button: its repository has the same project.
-    back = act.run(bundle, ".github/workflows/rollback.yml", {"environment": "local", "reason": REASON})
+    back = act.run(bundle, "workflow_dispatch", "rollback", environment="local", reason=REASON)
 
     assert back.status == 0, back.text
     assert back.steps == [
@@ -116,14 +115,18 @@ def test_rollback_by_dispatch_brings_build_and_schema_back(
     assert (releases[0]["who"], releases[0]["reason"]) == ("rosa", REASON)
 
 
-def test_a_stale_lock_stops_the_pipeline_before_anything_is_built(act: Any, caller: Path) -> None:
-    lock = caller / "requirements.in"
-    before = lock.read_text(encoding="utf-8")
+def test_a_stale_lock_fails_a_pull_request_before_anything_is_built(act: Any, caller: Path) -> None:
+    source = caller / "requirements.in"
+    before = source.read_text(encoding="utf-8")
     try:
-        lock.write_text(f"{before}sqlparse==0.0.0\n", encoding="utf-8")
-        run = act.run(caller, RELEASE, {"reason": "never"})
+        source.write_text(before.replace("whitenoise\n", ""), encoding="utf-8")
+        run = act.run(caller, "pull_request", "pull-request")
     finally:
-        lock.write_text(before, encoding="utf-8")
+        source.write_text(before, encoding="utf-8")
     assert run.status == 1
-    assert [step for step in run.steps if step[2] == "failure"] == [("build", "Lock check", "failure")]
-    assert {job for job, _, _ in run.steps} == {"build"}
+    assert run.steps == [
+        ("image", "Check out", "success"),
+        ("image", "Set up lastgood", "success"),
+        ("image", "Lock check", "failure"),
+    ]
+    assert "requirements.txt is stale: run `lastgood lock` and commit it" in run.errors["image", "Lock check"]
