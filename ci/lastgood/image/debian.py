@@ -64,6 +64,7 @@ def _download(package: Package, mirror: Mirror, target: Path) -> None:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310  the scheme is checked where mirrors are named
             right = store(target, iter(lambda: answer.read(1 << 16), b""), package.sha256)
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code == 404:
             raise _vanished(package, url) from None
         raise UsageError(

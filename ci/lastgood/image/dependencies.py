@@ -64,13 +64,18 @@ def _pip(arguments: list[str], lock: Path) -> None:
 
 def explain(output: str, lock: Path) -> str:
     """One sentence for what pip could not do with the lock."""
-    mismatch = re.search(r"^\s*(\S+) from \S+:\s*$\s*Expected sha256 (\w+)", output, re.MULTILINE)
+    if "WARNING: Retrying" in output:
+        return f"the Python index does not answer, so what {lock.name} locks could not be fetched: check the network and pip's settings"
+    mismatch = re.search(r"^\s*(\S+) from \S+.*:\s*$\s*Expected sha256 (\w+)", output, re.MULTILINE)
     if mismatch or "DO NOT MATCH THE HASHES" in output:
         name = mismatch.group(1) if mismatch else "a requirement"
         return (
             f"{name}: the file that the index gave does not have a hash that {lock.name} names; nothing was installed: find out why "
             "it changed, then run `lastgood lock`"
         )
+    bare = re.search(r"^ERROR: Hashes are required[^\n]*\n\s*(\S+)", output, re.MULTILINE)
+    if bare:
+        return f"{lock.name} names {bare.group(1)} without a hash: run `lastgood lock`, which writes the hash of every file"
     missing = re.search(r"No matching distribution found for ([^\s(]+)", output)
     if missing:
         return (

@@ -11,6 +11,7 @@ import json
 import lzma
 import re
 import tomllib
+import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -140,6 +141,8 @@ def _get(url: str) -> bytes:
             body: bytes = answer.read()
             return body
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         reason = getattr(error, "reason", error)
         raise UsageError(
             f"the Debian mirror did not give {url}: {reason}; check the network, or name another mirror"

@@ -14,7 +14,7 @@ _Answer = TypeVar("_Answer")
 def each(function: Callable[[_Item], _Answer], items: Iterable[_Item], workers: int) -> list[_Answer]:
     """`function` of every item, in the items' order, by at most `workers` threads.
 
-    After an error no more items begin; it is raised when the running ones have ended. Ctrl-C does not wait for them, which is why this
+    After an error no more items begin; the first item's error is raised when the running ones have ended. Ctrl-C does not wait for them, which is why this
     is not concurrent.futures: that waits even at the interpreter's end, with a mirror that has stopped answering until its timeout.
     """
     waiting: queue.SimpleQueue[tuple[int, _Item]] = queue.SimpleQueue()
@@ -40,15 +40,28 @@ def each(function: Callable[[_Item], _Answer], items: Iterable[_Item], workers: 
     for thread in threads:
         thread.start()
     answers: dict[int, _Answer] = {}
+    errors: dict[int, BaseException] = {}
     try:
-        for _ in range(count):
-            number, answer, error = done.get()
-            if error is not None:
-                stop.set()
-                for thread in threads:
-                    thread.join()
-                raise error
-            answers[number] = answer  # type: ignore[assignment]  # without an error it is one
+        while len(answers) < count and not errors:
+            _sort(done.get(), answers, errors)
     finally:
         stop.set()
+    if errors:
+        for thread in threads:
+            thread.join()
+        while not done.empty():
+            _sort(done.get(), answers, errors)
+        raise errors[min(errors)]
     return [answers[number] for number in range(count)]
+
+
+def _sort(
+    came: tuple[int, _Answer | None, BaseException | None],
+    answers: dict[int, _Answer],
+    errors: dict[int, BaseException],
+) -> None:
+    number, answer, error = came
+    if error is not None:
+        errors[number] = error
+    else:
+        answers[number] = answer  # type: ignore[assignment]  # without an error it is one

@@ -109,12 +109,14 @@ def _environment(work: Path) -> dict[str, str]:
 
 def explain(output: str) -> str:
     """One sentence for what pip-compile could not do."""
+    if "WARNING: Retrying" in output:
+        return "the Python index does not answer, so requirements.in could not be compiled: check the network and pip's settings"
+    found = re.search(r"satisfies the requirement ([^\s(]+) .*\(from versions: (?!none)", output)
+    if found:
+        return f"requirements.in: no version at the index fits {found.group(1)} and Python {python.VERSION}: ask for another one"
     found = re.search(r"No matching distribution found for ([^\s(]+)", output)
     if found:
         return f"requirements.in: {found.group(1)} does not exist for Python {python.VERSION} at the index: mend its name or version"
-    found = re.search(r"Could not find a version that satisfies the requirement ([^\s(]+)", output)
-    if found:
-        return f"requirements.in: no version of {found.group(1)} fits Python {python.VERSION}: mend its name or version"
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     tail = " / ".join(lines[-3:]) or "it said nothing"
     return f"requirements.in does not compile: {tail}; mend it and run `lastgood lock` again"
