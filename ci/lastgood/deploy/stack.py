@@ -167,7 +167,7 @@ class Stack:
 
     def mark(self) -> None:
         """Remembers the events that there are, so that `watch` shows what comes after them."""
-        self._seen = {event.id for event in self._events()}
+        self._seen |= {event.id for event in self._events()}
         self._begun = {}
 
     def _events(self) -> list[Event]:

@@ -1,0 +1,141 @@
+"""The migration function with its surroundings in memory: the table, ECS, the log, and CloudFormation's answer box."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import runpy
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Cloud:
+    """What the function talks to. `outcomes` say, hop after hop, how a task ends: (exit status, log lines)."""
+
+    def __init__(self, function: ModuleType, table: Any) -> None:
+        self.function = function
+        self.table = table
+        self.ran: list[dict[str, Any]] = []
+        self.tokens: dict[str, dict[str, Any]] = {}
+        self.registered: list[dict[str, Any]] = []
+        self.deregistered: list[str] = []
+        self.answers: list[dict[str, Any]] = []
+        self.logs: dict[str, list[str]] = {}
+        self.refuse: Exception | None = None
+        self.failures: list[dict[str, str]] = []
+        self.unreachable = 0
+
+    # ECS
+
+    def run_task(self, **request: Any) -> dict[str, Any]:
+        if self.refuse:
+            raise self.refuse
+        if self.failures:
+            return {"tasks": [], "failures": self.failures}
+        if request["clientToken"] not in self.tokens:
+            self.ran.append(request)
+            arn = f"arn:aws:ecs:eu-central-1:1:task/board-staging/{len(self.ran)}"
+            self.tokens[request["clientToken"]] = {
+                "taskArn": arn,
+                "startedBy": request["startedBy"],
+                "taskDefinitionArn": request["taskDefinition"],
+                "overrides": request["overrides"],
+                "lastStatus": "RUNNING",
+                "containers": [{"name": "release"}],
+            }
+        return {"tasks": [self.tokens[request["clientToken"]]], "failures": []}
+
+    def describe_tasks(self, cluster: str, tasks: list[str]) -> dict[str, Any]:
+        return {"tasks": [task for task in self.tokens.values() if task["taskArn"] in tasks]}
+
+    def describe_task_definition(self, taskDefinition: str) -> dict[str, Any]:  # noqa: N803
+        environment = [
+            {"name": "ENVIRONMENT", "value": "staging"},
+            {"name": "LASTGOOD_DIGEST", "value": "sha256:wanted"},
+            {"name": "LASTGOOD_BUILD", "value": "wanted"},
+            {"name": "LASTGOOD_COMMIT", "value": "wanted-commit"},
+        ]
+        container = {"name": "release", "image": "registry/board@sha256:wanted", "environment": environment}
+        return {
+            "taskDefinition": {
+                "family": "board-staging-release",
+                "taskDefinitionArn": taskDefinition,
+                "revision": 7,
+                "status": "ACTIVE",
+                "containerDefinitions": [container],
+                "cpu": "256",
+                "volumes": [{"name": "tmp"}],
+            }
+        }
+
+    def register_task_definition(self, **definition: Any) -> dict[str, Any]:
+        self.registered.append(definition)
+        return {"taskDefinition": {"taskDefinitionArn": f"copy:{len(self.registered)}"}}
+
+    def deregister_task_definition(self, taskDefinition: str) -> None:  # noqa: N803
+        self.deregistered.append(taskDefinition)
+
+    # the log
+
+    def get_log_events(self, logGroupName: str, logStreamName: str, **_: Any) -> dict[str, Any]:  # noqa: N803
+        assert logGroupName == "/lastgood/board/staging"
+        if logStreamName not in self.logs:
+            missing = {"Error": {"Code": "ResourceNotFoundException", "Message": "no stream"}}
+            raise ClientError(missing, "GetLogEvents")
+        return {"events": [{"message": line} for line in self.logs[logStreamName]]}
+
+    # what the tests do
+
+    def end(self, number: int, code: int | None, *lines: str, stopped: str = "", **result: Any) -> dict[str, Any]:
+        """Ends the task of a number (1 is the first), and returns ECS's event about it."""
+        task = next(task for task in self.tokens.values() if task["taskArn"].endswith(f"/{number}"))
+        container: dict[str, Any] = {"name": "release"} | ({"exitCode": code} if code is not None else {})
+        task |= {"lastStatus": "STOPPED", "containers": [container], "stoppedReason": stopped}
+        written = [*lines, json.dumps(result)] if result else list(lines)
+        if written:
+            self.logs[f"release/release/{number}"] = written
+        return {"source": "aws.ecs", "detail-type": "ECS Task State Change", "detail": json.loads(json.dumps(task))}
+
+    def urlopen(self, request: Any, timeout: float) -> Any:
+        if self.unreachable:
+            self.unreachable -= 1
+            raise OSError("https://cloudformation/?signature=secret did not answer")
+        assert request.get_method() == "PUT"
+        assert request.full_url == "https://cloudformation/?signature=secret"
+        self.answers.append(json.loads(request.data))
+        return _Answered()
+
+
+class _Answered:
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def migration_resource() -> ModuleType:
+    """The function's module, loaded from its file."""
+    path = ROOT / "ci" / "cloudformation" / "migration_resource.py"
+    spec = importlib.util.spec_from_file_location("migration_resource", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def cloud(migration_resource: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    """The function's surroundings; time passes at once."""
+    made = Cloud(migration_resource, runpy.run_path(str(ROOT / "tests" / "deploy" / "dynamo.py"))["Table"]())
+    monkeypatch.setattr(migration_resource, "client", lambda service: made)
+    monkeypatch.setattr(migration_resource, "record", lambda: made.table)
+    monkeypatch.setattr(migration_resource.urllib.request, "urlopen", made.urlopen)
+    monkeypatch.setattr(migration_resource.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(migration_resource, "LOG_WAIT", 0.0)
+    return made

@@ -1,0 +1,153 @@
+"""The templates: valid for AWS, as narrow as they say, and the function inside is the file beside them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from lastgood.deploy import inline
+
+FOLDER = Path(__file__).resolve().parents[2] / "ci" / "cloudformation"
+NAMES = ("bootstrap.yml", "service.yml")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with CloudFormation's short forms, as {"Ref": …} and {"Fn::Sub": …}."""
+
+
+def _short(loader: Any, suffix: str, node: Any) -> Any:
+    name = suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}"
+    if isinstance(node, yaml.ScalarNode):
+        return {name: loader.construct_scalar(node)}
+    if isinstance(node, yaml.SequenceNode):
+        return {name: loader.construct_sequence(node, deep=True)}
+    return {name: loader.construct_mapping(node, deep=True)}
+
+
+_Loader.add_multi_constructor("!", _short)
+
+
+def read(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.load((FOLDER / name).read_text(encoding="utf-8"), _Loader)  # noqa: S506
+    return found
+
+
+def statements(role: dict[str, Any]) -> list[dict[str, Any]]:
+    return [one for policy in role["Properties"]["Policies"] for one in policy["PolicyDocument"]["Statement"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_cfn_lint_finds_nothing(name: str) -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("cfn-lint"), "--non-zero-exit-code", "informational", str(FOLDER / name)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("", 0)
+
+
+def test_the_function_inside_is_the_file() -> None:
+    template = (FOLDER / "bootstrap.yml").read_text(encoding="utf-8")
+    source = (FOLDER / "migration_resource.py").read_text(encoding="utf-8")
+    assert inline.render(template, source) == template
+    assert read("bootstrap.yml")["Resources"]["MigrationFunction"]["Properties"]["Code"]["ZipFile"] == source
+
+
+def test_a_template_without_its_place() -> None:
+    with pytest.raises(ValueError, match=r"^bootstrap.yml has no `ZipFile: \|` block: restore it"):
+        inline.render("Resources: {}\n", "pass\n")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_can_be_sent_without_a_bucket_and_keeps_its_letters(name: str) -> None:
+    text = (FOLDER / name).read_text(encoding="utf-8")
+    assert text.isascii()  # CloudFormation turns other letters into question marks
+    assert len(text) <= 51_200
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_is_explained_and_shown_in_a_group(name: str) -> None:
+    template = read(name)
+    groups = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    shown = [parameter for group in groups for parameter in group["Parameters"]]
+    assert sorted(shown) == sorted(template["Parameters"])
+    assert [key for key, value in template["Parameters"].items() if not value.get("Description")] == []
+    assert [key for key, value in template["Outputs"].items() if not value.get("Description")] == []
+
+
+def test_no_image_with_a_tag_expires() -> None:
+    repository = read("bootstrap.yml")["Resources"]["Repository"]
+    rules = json.loads(repository["Properties"]["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
+    assert [rule["selection"]["tagStatus"] for rule in rules] == ["untagged"]
+    assert repository["Properties"]["ImageTagMutability"] == "IMMUTABLE"
+
+
+def test_images_and_record_outlive_their_stack() -> None:
+    resources = read("bootstrap.yml")["Resources"]
+    for name in ("Repository", "ReleaseRecord"):
+        assert (resources[name]["DeletionPolicy"], resources[name]["UpdateReplacePolicy"]) == ("Retain", "Retain")
+
+
+def test_roles_are_passed_to_tasks_only_and_only_the_projects_own() -> None:
+    resources = read("bootstrap.yml")["Resources"]
+    passing = [
+        one
+        for role in ("MigrationRole", "DeployRole")
+        for one in statements(resources[role])
+        if "iam:PassRole" in one["Action"]
+    ]
+    assert len(passing) == 2
+    for one in passing:
+        assert one["Resource"]["Fn::Sub"].endswith(":role/lastgood/${Project}/*")
+        assert one["Condition"] == {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}
+
+
+def test_the_function_hears_of_release_tasks_of_its_project_alone() -> None:
+    pattern = read("bootstrap.yml")["Resources"]["ReleaseTaskEnded"]["Properties"]["EventPattern"]
+    assert pattern == {
+        "source": ["aws.ecs"],
+        "detail-type": ["ECS Task State Change"],
+        "detail": {"lastStatus": ["STOPPED"], "group": [{"Fn::Sub": "lastgood-${Project}"}]},
+    }
+
+
+def test_the_service_waits_for_the_migration_and_goes_back_by_itself() -> None:
+    resources = read("service.yml")["Resources"]
+    assert resources["Service"]["DependsOn"] == ["Migration", "Listener"]
+    configuration = resources["Service"]["Properties"]["DeploymentConfiguration"]
+    assert configuration == {
+        "MinimumHealthyPercent": 100,
+        "MaximumPercent": 200,
+        "DeploymentCircuitBreaker": {"Enable": True, "Rollback": True},
+    }
+
+
+def test_both_tasks_run_one_image_and_may_write_nowhere_but_in_tmp() -> None:
+    resources = read("service.yml")["Resources"]
+    containers = [
+        resources[name]["Properties"]["ContainerDefinitions"][0] for name in ("TaskDefinition", "ReleaseTaskDefinition")
+    ]
+    for name in ("Image", "User", "ReadonlyRootFilesystem", "MountPoints", "Environment", "Secrets", "LinuxParameters"):
+        assert containers[0][name] == containers[1][name]
+    assert containers[0]["User"] == "65532:65532"
+    assert containers[0]["ReadonlyRootFilesystem"] is True
+    assert containers[0]["MountPoints"] == [{"SourceVolume": "tmp", "ContainerPath": "/tmp", "ReadOnly": False}]
+    assert [one["Name"] for one in containers[0]["Secrets"]] == ["DATABASE_URL", "SECRET_KEY"]
+
+
+def test_what_the_function_reads_is_what_the_template_sends() -> None:
+    sent = read("service.yml")["Resources"]["Migration"]["Properties"]
+    source = (FOLDER / "migration_resource.py").read_text(encoding="utf-8")
+    read_names = {
+        name for name in ("Cluster", "TaskDefinition", "Subnets", "SecurityGroups", "AssignPublicIp", "LogGroup")
+        if f'["{name}"]' in source
+    }  # fmt: skip
+    assert read_names <= set(sent)
+    assert {"Project", "Environment", "Build", "ImageDigest", "Image", "ManifestSha", "Release"} <= set(sent)
