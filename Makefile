@@ -19,8 +19,7 @@ demo: .venv/tool  ## the whole pipeline on this machine, ends with a summary and
 
 test: .venv/tests  ## all tests (real PostgreSQL, real containers, real workflows)
 	@$(MAKE) --no-print-directory lint types
-	@$(BIN)/python -m lastgood.local.engine
-	$(BIN)/pytest -q --durations=8
+	$(BIN)/python tests/with_postgres.py $(BIN)/pytest -q --durations=8
 
 check: .venv/tests  ## lint, types and the quick tests, under a minute
 	@$(MAKE) --no-print-directory lint types
@@ -44,7 +43,7 @@ lock: .venv/tests  ## compile the locks of the image, the tool, its tests and th
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o $$set/requirements.txt $$set/requirements.in; done
 
 clean:  ## leaves no container, image, network, process or folder of ours behind
-	@if [ -x $(BIN)/lastgood ]; then $(BIN)/python -m lastgood.local.remove; fi
+	@if [ -x $(BIN)/lastgood ]; then $(BIN)/lastgood local clean --engine; fi
 	@rm -rf .venv .venv-local .lastgood node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis ci/lastgood.egg-info ci/build
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -177,6 +177,10 @@ def local(options: argparse.Namespace) -> None:
 
     action: Callable[[Project], dict[str, Any]] = getattr(cloud, options.action)
     facts = action(_project(options))
+    if options.engine:
+        from lastgood.local import engine
+
+        facts["engine"] = engine.stop_engine()
     _result(options, facts, "\n".join(f"{key}: {value}" for key, value in facts.items()))
 
 
@@ -273,6 +277,11 @@ def parser() -> _Parser:
     _environment(verb(bootstrap))
     sub = verb(local)
     sub.add_argument("action", choices=("up", "down", "status", "clean"), help="clean also removes the data")
+    sub.add_argument(
+        "--engine",
+        action="store_true",
+        help="stop the Docker engine, too, if lastgood started it and nobody else uses it",
+    )
     verb(demo)
     verb(doctor)
     return top

@@ -111,6 +111,12 @@ def explain(output: str) -> str:
     """One sentence for what pip-compile could not do."""
     if "WARNING: Retrying" in output:
         return "the Python index does not answer, so requirements.in could not be compiled: check the network and pip's settings"
+    if re.search(r"^\s*Expected sha256", output, re.MULTILINE):
+        name = re.search(r"^\s*(\S+) from \S+.*:\s*$", output, re.MULTILINE)
+        return (
+            f"requirements.txt: {name.group(1) if name else 'a requirement'} has another hash at the index than the lock names: find out "
+            "why it changed; then remove its lines from requirements.txt and run `lastgood lock`"
+        )
     found = re.search(r"satisfies the requirement ([^\s(]+) .*\(from versions: (?!none)", output)
     if found:
         return f"requirements.in: no version at the index fits {found.group(1)} and Python {python.VERSION}: ask for another one"
