@@ -1,0 +1,192 @@
+"""An environment in memory: the release record's table, and an account whose stack does what a test says."""
+
+from __future__ import annotations
+
+import itertools
+import runpy
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from lastgood.deploy import smoke, verify
+from lastgood.deploy.record import BuildFacts, Record
+from lastgood.project import Environment
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def build(name: str) -> BuildFacts:
+    """The facts of a build; its digest is 64 times its last letter's code."""
+    digest = "sha256:" + f"{ord(name[-1]):02x}" * 32
+    return BuildFacts(name, f"{name}-commit", name, digest, f"registry/board@{digest}", f"{name}-manifest", 1000)
+
+
+class CloudFormation:
+    """Stacks by name. `plays` are scripts for the next executions: lists of (stack status, [(resource, status, reason)])."""
+
+    def __init__(self) -> None:
+        self.stacks: dict[str, dict[str, Any]] = {}
+        self.changes: dict[str, dict[str, Any]] = {}
+        self.events: list[dict[str, Any]] = []
+        self.plays: list[list[tuple[str, list[tuple[str, str, str]]]]] = []
+        self.playing: list[tuple[str, list[tuple[str, str, str]]]] = []
+        self.calls: list[str] = []
+        self.hook: Callable[[str], None] = lambda status: None
+        self._numbers = itertools.count(1)
+
+    def add(self, name: str, status: str, parameters: dict[str, str], outputs: dict[str, str] | None = None) -> None:
+        """A stack that is there already."""
+        self.stacks[name] = {
+            "StackName": name,
+            "StackStatus": status,
+            "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+            "Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in (outputs or {}).items()],
+        }
+
+    def describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803
+        if StackName not in self.stacks:
+            raise missing(StackName)
+        stack = self.stacks[StackName]
+        if self.playing and not StackName.startswith("lastgood-"):
+            status, events = self.playing.pop(0)
+            for resource, state, reason in events:
+                self._tell(resource, state, reason)
+            stack["StackStatus"] = status
+            self.hook(status)
+            if status == "DELETE_COMPLETE":
+                del self.stacks[StackName]
+                raise missing(StackName)
+        return {"Stacks": [dict(stack)]}
+
+    def _tell(self, resource: str, status: str, reason: str) -> None:
+        number = next(self._numbers)
+        types = {"Migration": "Custom::Migration", "Service": "AWS::ECS::Service"}
+        self.events.insert(
+            0,
+            {
+                "EventId": str(number),
+                "Timestamp": EPOCH + timedelta(seconds=number),
+                "LogicalResourceId": resource,
+                "ResourceType": types.get(resource, "AWS::CloudFormation::Stack"),
+                "ResourceStatus": status,
+                "ResourceStatusReason": reason,
+            },
+        )
+
+    def create_change_set(self, StackName: str, ChangeSetName: str, **request: Any) -> None:  # noqa: N803
+        self.calls.append(f"change set {request['ChangeSetType']}")
+        self.changes[ChangeSetName] = request
+        if StackName not in self.stacks:
+            self.add(StackName, "REVIEW_IN_PROGRESS", {})
+
+    def describe_change_set(self, StackName: str, ChangeSetName: str) -> dict[str, Any]:  # noqa: N803
+        return {"Status": "CREATE_COMPLETE", "Changes": []}
+
+    def get_paginator(self, name: str) -> Any:
+        if name == "describe_change_set":
+            change = {"Action": "Modify", "LogicalResourceId": "Migration", "ResourceType": "Custom::Migration"}
+            return SimpleNamespace(paginate=lambda **_: [{"Changes": [{"ResourceChange": change}]}])
+        return SimpleNamespace(paginate=lambda **_: [{"StackEvents": list(self.events)}])
+
+    def execute_change_set(self, StackName: str, ChangeSetName: str, ClientRequestToken: str) -> None:  # noqa: N803
+        self.calls.append("execute")
+        self.playing = self.plays.pop(0)
+        outputs = {one["OutputKey"]: one["OutputValue"] for one in self.stacks[StackName]["Outputs"]}
+        given = {one["ParameterKey"]: one["ParameterValue"] for one in self.changes[ChangeSetName]["Parameters"]}
+        self.add(StackName, "IN_PROGRESS", given, outputs)
+        self.before = given
+
+    def delete_change_set(self, StackName: str, ChangeSetName: str) -> None:  # noqa: N803
+        self.calls.append("discard")
+
+    def cancel_update_stack(self, StackName: str) -> None:  # noqa: N803
+        self.calls.append("cancel")
+
+    def continue_update_rollback(self, StackName: str) -> None:  # noqa: N803
+        self.calls.append("continue")
+        self.playing = self.plays.pop(0)
+
+    def delete_stack(self, StackName: str) -> None:  # noqa: N803
+        self.calls.append("delete")
+        self.playing = [("DELETE_IN_PROGRESS", []), ("DELETE_COMPLETE", [])]
+
+
+def missing(name: str) -> ClientError:
+    text = f"Stack with id {name} does not exist"
+    return ClientError({"Error": {"Code": "ValidationError", "Message": text}}, "DescribeStacks")
+
+
+class Account:
+    """A session without AWS, and what runs in it. `running` is the digest of the tasks, `database` what /healthz says."""
+
+    def __init__(self, folder: Path, table: Any) -> None:
+        self.project = SimpleNamespace(name="board", state=folder)
+        self.environment = Environment("staging", "board-staging", url="https://board.example")
+        self.cloud = None
+        self.table = table
+        self.cloudformation = CloudFormation()
+        self.registry: set[str] = set()
+        self.running: tuple[str, ...] = ()
+        self.database = "in step"
+        self.status = 200
+
+    def client(self, service: str) -> Any:
+        return {"cloudformation": self.cloudformation, "ecr": self, "ecs": self, "logs": self}[service]
+
+    def batch_get_image(self, repositoryName: str, imageIds: list[dict[str, str]]) -> dict[str, Any]:  # noqa: N803
+        assert repositoryName == "board"
+        return {"images": [one for one in imageIds if one["imageDigest"] in self.registry]}
+
+    def list_tasks(self, cluster: str, **_: Any) -> dict[str, Any]:
+        assert cluster == "board-staging"
+        return {"taskArns": [str(number) for number in range(len(self.running))]}
+
+    def describe_tasks(self, cluster: str, tasks: list[str]) -> dict[str, Any]:
+        found = [self.running[int(arn)] for arn in tasks]
+        containers = [[{"name": "web", "image": f"registry/board@{digest}"}] for digest in found]
+        return {"tasks": [{"taskArn": "t/1", "lastStatus": "RUNNING", "containers": one} for one in containers]}
+
+    def ask(self, url: str) -> smoke.Health:
+        assert url == "https://board.example"
+        return smoke.Health(self.status, self.running[0] if self.running else "", self.database)
+
+
+@pytest.fixture
+def table() -> Any:
+    return runpy.run_path(str(Path(__file__).with_name("dynamo.py")))["Table"]()
+
+
+@pytest.fixture
+def account(tmp_path: Path, table: Any, monkeypatch: pytest.MonkeyPatch) -> Account:
+    """A bootstrapped account with nothing deployed; waiting takes no time."""
+    made = Account(tmp_path, table)
+    made.cloudformation.add("lastgood-board", "CREATE_COMPLETE", {}, {"MigrationFunctionArn": "arn:function"})
+    monkeypatch.setattr(verify.smoke, "ask", made.ask)
+    monkeypatch.setattr(smoke.wait, "__kwdefaults__", smoke.wait.__kwdefaults__ | {"ask": made.ask})
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    for constant in ("lastgood.deploy.smoke.DEADLINE", "lastgood.deploy.deploy.FIRST_ANSWER"):
+        monkeypatch.setattr(constant, 0.0)
+    for function, name in ((verify.wait, "deadline"), (restore_function(), "patience")):
+        monkeypatch.setattr(function, "__kwdefaults__", function.__kwdefaults__ | {name: 0.0})
+    return made
+
+
+def restore_function() -> Any:
+    from lastgood.deploy import restore
+
+    return restore.restore
+
+
+@pytest.fixture
+def record(account: Account) -> Record:
+    return Record(account, "staging")  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def facts() -> Callable[[str], BuildFacts]:
+    """Makes the facts of a build of a name."""
+    return build

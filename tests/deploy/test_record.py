@@ -1,0 +1,78 @@
+"""The release record: numbers, states, last good."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from lastgood.deploy.record import BuildFacts, Record
+
+
+def begin(record: Record, build: BuildFacts, kind: str = "deploy") -> Any:
+    return record.begin(kind, build, who="ada", reason="why")
+
+
+def test_releases_are_numbered_and_come_newest_first(record: Record, facts: Any) -> None:
+    for name in ("a", "b", "c"):
+        begin(record, facts(name))
+    assert [(one.number, one.facts.build, one.state) for one in record.releases()] == [
+        (3, "c", "pending"),
+        (2, "b", "pending"),
+        (1, "a", "pending"),
+    ]
+    assert [one.number for one in record.releases(limit=2)] == [3, 2]
+
+
+def test_a_begun_build_can_be_found_by_its_digest(record: Record, facts: Any) -> None:
+    begin(record, facts("a"))
+    assert record.build(facts("a").digest) == facts("a")
+    assert record.build("sha256:other") is None
+
+
+def test_good_is_last_good(record: Record, facts: Any) -> None:
+    assert record.last_good() is None
+    ended = record.good(begin(record, facts("a")), undoes=[], undone=[], applied=["board.0001"])
+    assert (ended.state, ended.applied, ended.undone) == ("good", ("board.0001",), ())
+    assert ended.ended >= ended.started
+    assert record.last_good() == ended
+
+
+def test_failed_leaves_last_good(record: Record, facts: Any) -> None:
+    record.good(begin(record, facts("a")), undoes=[], undone=[], applied=[])
+    ended = record.failed(begin(record, facts("b")), "it crashed", undone=["x.1"], applied=["x.1"])
+    assert (ended.state, ended.cause, ended.applied, ended.undone) == ("failed", "it crashed", ("x.1",), ("x.1",))
+    last = record.last_good()
+    assert last
+    assert last.number == 1
+
+
+def test_a_release_that_has_ended_does_not_fail_afterwards(record: Record, facts: Any) -> None:
+    release = begin(record, facts("a"))
+    record.good(release, undoes=[], undone=[], applied=[])
+    assert record.failed(release, "late", undone=[], applied=[]).state == "good"
+
+
+def test_a_rollback_undoes_in_the_same_write(record: Record, facts: Any) -> None:
+    for name in ("a", "b"):
+        record.good(begin(record, facts(name)), undoes=[], undone=[], applied=[])
+    record.good(begin(record, facts("a"), "rollback"), undoes=[2], undone=["board.0002"], applied=[])
+    assert [(one.number, one.state) for one in record.releases()] == [(3, "good"), (2, "undone"), (1, "good")]
+
+
+def test_nothing_is_written_when_one_of_the_writes_can_not_be(record: Record, facts: Any) -> None:
+    record.good(begin(record, facts("a")), undoes=[], undone=[], applied=[])
+    failed = record.failed(begin(record, facts("b")), "x", undone=[], applied=[])
+    release = begin(record, facts("c"))
+    with pytest.raises(record.table.exceptions.ConditionalCheckFailedException):
+        record.good(release, undoes=[failed.number], undone=[], applied=[])
+    assert [one.state for one in record.releases()] == ["pending", "failed", "good"]
+    last = record.last_good()
+    assert last
+    assert last.number == 1
+
+
+def test_the_newest_operation(record: Record, table: Any) -> None:
+    assert record.operation() is None
+    table.put_item(Item={"pk": "environment#staging", "sk": "operation", "request": "r1"})
+    table.put_item(Item={"pk": "operation#r1", "sk": "operation", "hops": []})
+    assert record.operation() == {"pk": "operation#r1", "sk": "operation", "hops": []}
