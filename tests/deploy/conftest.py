@@ -94,10 +94,10 @@ class CloudFormation:
 
     def execute_change_set(self, StackName: str, ChangeSetName: str, ClientRequestToken: str) -> None:  # noqa: N803
         self.calls.append("execute")
-        self.playing = self.plays.pop(0)
+        self.playing = list(self.plays.pop(0))
         outputs = {one["OutputKey"]: one["OutputValue"] for one in self.stacks[StackName]["Outputs"]}
         given = {one["ParameterKey"]: one["ParameterValue"] for one in self.changes[ChangeSetName]["Parameters"]}
-        self.add(StackName, "IN_PROGRESS", given, outputs)
+        self.add(StackName, "UPDATE_IN_PROGRESS", given, outputs)
         self.before = given
 
     def delete_change_set(self, StackName: str, ChangeSetName: str) -> None:  # noqa: N803

@@ -31,6 +31,8 @@ TABLE = [
     ("UPDATE_ROLLBACK_FAILED", "x", ["continue rollback", "recreate"], True, "give up"),
     ("ROLLBACK_COMPLETE", "x", [], True, "recreate"),
     ("DELETE_FAILED", "x", ["recreate"], True, "give up"),
+    ("UPDATE_FAILED", "x", [], True, "give up"),
+    ("IMPORT_ROLLBACK_COMPLETE", "x", [], True, "give up"),
     (None, "x", [], True, "recreate"),
     (None, "x", ["recreate"], True, "give up"),
     (None, "", [], False, "done"),

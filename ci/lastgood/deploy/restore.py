@@ -6,6 +6,7 @@
     the same                           no                    redeploy last good, once; then give up
     UPDATE_ROLLBACK_FAILED             -                     continue the rollback, once; then recreate
     absent, or only deletable          -                     recreate from last good, once; then give up
+    any other                          -                     give up
     anything                           there is no last good delete what can only be deleted; done
 
 A stack that stands is never deleted because its application does not answer: that would turn a bad night into a worse one.
@@ -54,7 +55,8 @@ def next_step(stack: str | None, wrong: str, done: Sequence[str], *, last_good: 
         if not wrong:
             return "done"
         return "give up" if "redeploy" in done or "recreate" in done else "redeploy"
-    return "give up" if "recreate" in done else "recreate"
+    gone = stack is None or stack in (*ONLY_DELETABLE, "UPDATE_ROLLBACK_FAILED")
+    return "recreate" if gone and "recreate" not in done else "give up"
 
 
 def restore(
