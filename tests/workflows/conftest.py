@@ -241,6 +241,8 @@ def act(bundle: Path, caller: Path, tmp_path_factory: pytest.TempPathFactory) ->
         "LASTGOOD_CACHE": os.environ.get("LASTGOOD_CACHE") or str(ROOT / ".lastgood/cache"),
         "PIP_CACHE_DIR": str(ROOT / ".lastgood/cache/pip"),
     }
+    if os.environ.get("LASTGOOD_DEBIAN_MIRROR"):
+        variables["LASTGOOD_DEBIAN_MIRROR"] = os.environ["LASTGOOD_DEBIAN_MIRROR"]
     return Act(home, repositories, variables)
 
 
