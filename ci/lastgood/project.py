@@ -83,7 +83,7 @@ def cache() -> Path:
     base = os.environ.get("LASTGOOD_CACHE")
     if base:
         return Path(base).resolve()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lastgood"
+    return (Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lastgood").resolve()
 
 
 def load(folder: Path) -> Project:

@@ -136,8 +136,7 @@ def test_the_lock_names_no_index_and_no_path(
     ("output", "message"),
     [
         (
-            "ERROR: Could not find a version that satisfies the requirement djnago (from versions: none)\n"
-            "ERROR: No matching distribution found for djnago\n",
+            "ERROR: No matching distribution found for djnago (from versions: none)\n",
             "requirements.in: djnago does not exist for Python 3.13 at the index: mend its name or version",
         ),
         (

@@ -22,14 +22,16 @@ from lastgood.report.terminal import megabytes, step
 
 # Runs inside the image's own Python with the project on its path: what ends up in STATIC_ROOT, and where that is.
 _COLLECT = """
-import json, django
+import json, os, django
+from pathlib import Path
 from django.conf import settings
 django.setup()
 from django.apps import apps
-if apps.is_installed("django.contrib.staticfiles") and settings.STATIC_ROOT:
+target = os.path.abspath(settings.STATIC_ROOT) if settings.STATIC_ROOT else ""
+if apps.is_installed("django.contrib.staticfiles") and target and Path(target).is_relative_to(Path.cwd().parent):
     from django.core.management import call_command
     call_command("collectstatic", interactive=False, verbosity=0)
-print(json.dumps(str(settings.STATIC_ROOT or "")))
+print(json.dumps(target))
 """
 
 
@@ -95,7 +97,9 @@ def build(project: Project, *, allow_dirty: bool = False) -> Image:
         shown.note(megabytes(parts[1].compressed))
     with tempfile.TemporaryDirectory(dir=_folder(cache() / "work"), prefix=f"{project.name}-") as name:
         work = Path(name)
-        source = _source(project, work / "app")
+        # Settings may write when they are imported, and static files may go below the app: the layer is of a copy in which nothing ran.
+        source = _source(project, work / "stage/app")
+        shutil.copytree(work / "stage/app", work / "app")
         with step("static files") as shown:
             parts.append(_static(project, work, root, tree, source))
             shown.note(megabytes(parts[2].compressed))
@@ -205,7 +209,6 @@ def _manifest(project: Project, work: Path, root: Path, tree: Path, made_from: c
 
 def _application(work: Path, root: Path, manifest: bytes) -> Layer:
     stage = work / "stage"
-    shutil.copytree(work / "app", stage / "app")
     shutil.copytree(
         bundle.path("docker/migrator"),
         stage / "opt/lastgood/migrator",

@@ -14,8 +14,8 @@ _Answer = TypeVar("_Answer")
 def each(function: Callable[[_Item], _Answer], items: Iterable[_Item], workers: int) -> list[_Answer]:
     """`function` of every item, in the items' order, by at most `workers` threads.
 
-    After an error no more items begin; the first item's error is raised when the running ones have ended. Ctrl-C does not wait for them, which is why this
-    is not concurrent.futures: that waits even at the interpreter's end, with a mirror that has stopped answering until its timeout.
+    After an error no more items begin; the first item's error is raised when the running ones have ended. Ctrl-C does not wait for
+    them, which is why this is not concurrent.futures: that waits for a mirror that has stopped answering, even at the interpreter's end.
     """
     waiting: queue.SimpleQueue[tuple[int, _Item]] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[int, _Answer | None, BaseException | None]] = queue.SimpleQueue()

@@ -1,0 +1,364 @@
+"""A whole build: a small Django project becomes an image, the same one everywhere, or one sentence says why not.
+
+The dependencies are this repository's own lock, so that a warm cache (LASTGOOD_CACHE) has them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from lastgood import bundle, project
+from lastgood.errors import LastgoodError, UsageError
+from lastgood.image import build as builder
+from lastgood.image.build import Image
+from lastgood.project import Project
+from lastgood.scan import measure
+
+pytestmark = pytest.mark.slow
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FILES = {
+    "pyproject.toml": '[tool.lastgood]\nproject = "shop"\napp = "web"\nsettings = "shop.settings"\n',
+    "web/manage.py": "",
+    "web/shop/__init__.py": "",
+    "web/shop/settings.py": (
+        "import os\nfrom pathlib import Path\nBASE_DIR = Path(__file__).resolve().parent.parent\n"
+        "SECRET_KEY = 'x'\nUSE_TZ = True\nINSTALLED_APPS = ['django.contrib.staticfiles', 'shop']\nSTATIC_URL = 'static/'\n"
+        "STATIC_ROOT = BASE_DIR.parent / 'static'\n"
+    ),
+    "web/shop/wsgi.py": "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n",
+    "web/shop/static/shop/style.css": "body { margin: 0 }\n",
+    "web/run.py": "print('hello')\n",
+    ".gitignore": ".lastgood/\nsecret.env\n",
+}
+MakeProject = Callable[..., Project]
+
+
+@pytest.fixture
+def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeProject:
+    """Writes the project, with these files changed, into a folder, and commits it at a time that does not move."""
+    monkeypatch.delenv("LASTGOOD_STATE", raising=False)
+
+    def make(folder: str = "one", changed: Mapping[str, str] | None = None) -> Project:
+        root = tmp_path / folder
+        for name, content in (FILES | dict(changed or {})).items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(content, encoding="utf-8")
+        (root / "web/run.py").chmod(0o755)
+        shutil.copy(REPOSITORY / "requirements.txt", root / "requirements.txt")
+        commit(root)
+        return project.load(root)
+
+    return make
+
+
+def commit(root: Path) -> None:
+    """Commits all of a folder."""
+    names = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL")
+    dates = dict.fromkeys(("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"), "2026-01-02T03:04:05Z")
+    environment = os.environ | dict.fromkeys(names, "a@b.c") | dates
+    for arguments in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-qm", "one", "--no-gpg-sign"]):
+        subprocess.run(["git", "-C", str(root), *arguments], check=True, env=environment)
+
+
+def files(image: Image) -> dict[str, bytes]:
+    """Every file of the application and static layers."""
+    found = {}
+    for layer in image.layers[2:]:
+        with tarfile.open(layer.tar) as archive:
+            for member in archive:
+                if member.isfile():
+                    opened = archive.extractfile(member)
+                    assert opened is not None
+                    found[member.name] = opened.read()
+    return found
+
+
+def test_a_build(make_project: MakeProject) -> None:
+    shop = make_project()
+    (shop.root / "secret.env").write_text("PASSWORD=1", encoding="utf-8")
+    (shop.app / "secret.env").write_text("PASSWORD=1", encoding="utf-8")
+    image = builder.build(shop)
+    assert [layer.name for layer in image.layers] == ["base", "dependencies", "static", "application"]
+    assert image == builder.last(shop)
+    found = files(image)
+    assert found["static/shop/style.css"] == b"body { margin: 0 }\n"
+    assert {name for name in found if name.startswith("app/") and "__pycache__" not in name} == {
+        f"app/{name.removeprefix('web/')}" for name in FILES if name.startswith("web/")
+    }, "what git does not know stays out"
+    assert "opt/lastgood/migrator/__main__.py" in found
+    manifest = json.loads(found["opt/lastgood/manifest.json"])
+    assert manifest["build"] == image.build == image.commit[:12]
+    configuration = json.loads((image.folder / "config.json").read_bytes())
+    assert configuration["created"] == "2026-01-02T03:04:05Z"
+    assert configuration["config"]["Labels"] == {
+        "lastgood.build": image.build,
+        "lastgood.manifest": f"sha256:{image.manifest_sha}",
+        "org.opencontainers.image.created": "2026-01-02T03:04:05Z",
+        "org.opencontainers.image.revision": image.commit,
+        "org.opencontainers.image.title": "shop",
+        "org.opencontainers.image.version": image.version,
+    }
+    assert measure.scan(image, 60_000_000)["findings"] == []
+    for name, content in found.items():
+        assert str(shop.root).encode() not in content, f"{name} names a folder of this machine"
+
+
+def test_two_folders_and_two_caches_give_one_digest(
+    make_project: MakeProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second cache has the first one's downloads of Debian packages; everything else is made anew."""
+    first = builder.build(make_project("one"))
+    debs = project.cache() / "debs"
+    monkeypatch.setenv("LASTGOOD_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(debs, tmp_path / "cache/debs")
+    second = builder.build(make_project("two/deep"))
+    assert [layer.diff_id for layer in second.layers] == [layer.diff_id for layer in first.layers]
+    assert second.digest == first.digest
+    assert second.layers[0].tar != first.layers[0].tar
+
+
+def refusal(shop: Project) -> str:
+    """The message; after it there is no build."""
+    with pytest.raises(LastgoodError) as caught:
+        builder.build(shop)
+    assert not (shop.state / "build.json").exists()
+    assert not list((project.cache() / "work").glob("shop-*"))
+    return str(caught.value)
+
+
+ENVIRONMENT = "mend it, or set what it needs while building in [tool.lastgood.image.environment]"
+
+
+def test_a_settings_module_that_does_not_import(make_project: MakeProject) -> None:
+    shop = make_project(changed={"web/shop/settings.py": "import os\nSECRET_KEY = os.environ['SHOP_KEY']\n"})
+    assert refusal(shop) == (
+        f"collecting static files failed in the image's Python with shop.settings: KeyError: 'SHOP_KEY'; {ENVIRONMENT}"
+    )
+
+
+def test_a_settings_module_that_does_not_exist(make_project: MakeProject) -> None:
+    toml = FILES["pyproject.toml"].replace("shop.settings", "shop.config")
+    assert refusal(make_project(changed={"pyproject.toml": toml})) == (
+        "collecting static files failed in the image's Python with shop.config: ModuleNotFoundError: No module named 'shop.config'; "
+        + ENVIRONMENT
+    )
+
+
+def test_the_environment_of_the_build_is_not_in_the_image(make_project: MakeProject) -> None:
+    settings = FILES["web/shop/settings.py"].replace("'x'", "os.environ['SHOP_KEY']")
+    toml = FILES["pyproject.toml"] + '[tool.lastgood.image.environment]\nSHOP_KEY = "only-while-building"\n'
+    image = builder.build(make_project(changed={"web/shop/settings.py": settings, "pyproject.toml": toml}))
+    assert b"only-while-building" not in (image.folder / "config.json").read_bytes()
+    assert [name for name, content in files(image).items() if b"only-while-building" in content] == []
+
+
+def test_a_static_root_outside(make_project: MakeProject, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    settings = FILES["web/shop/settings.py"] + f"STATIC_ROOT = {str(outside)!r}\n"
+    assert refusal(make_project(changed={"web/shop/settings.py": settings})) == (
+        f"STATIC_ROOT is {outside}, outside the project: derive it from BASE_DIR (as BASE_DIR.parent / 'static'), so that it is the "
+        "same place in the image"
+    )
+    assert not outside.exists()
+
+
+@pytest.mark.parametrize("static_root", ["BASE_DIR / 'collected'", "'collected'"])
+def test_what_runs_while_building_leaves_no_trace(make_project: MakeProject, static_root: str) -> None:
+    """Static files below the app, and settings that write: the second build finds the static layer in the cache."""
+    settings = FILES["web/shop/settings.py"] + (
+        f"STATIC_ROOT = {static_root}\n(BASE_DIR / 'debug.log').write_text('{uuid4().hex}')\n"
+    )
+    shop = make_project(changed={"web/shop/settings.py": settings})
+    image = builder.build(shop)
+    found = files(image)
+    assert "app/collected/shop/style.css" in found
+    assert "app/debug.log" not in found
+    assert len([name for name in found if name.endswith("style.css")]) == 2, "the source, and the collected one"
+    assert builder.build(shop).digest == image.digest
+
+
+def test_a_module_with_a_syntax_error(make_project: MakeProject) -> None:
+    message = refusal(make_project(changed={"web/shop/late.py": "def broken(:\n"}))
+    assert message == (
+        "the image's Python can't compile what is to go into it: *** Error compiling 'app/shop/late.py'...\n"
+        '  File "/app/shop/late.py", line 1\n    def broken(:\n               ^\nSyntaxError: invalid syntax; '
+        "mend the file and build again"
+    )
+
+
+def test_a_failed_build_leaves_the_one_before(make_project: MakeProject) -> None:
+    shop = make_project()
+    image = builder.build(shop)
+    (shop.app / "shop/settings.py").write_text("1 / 0\n", encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        builder.build(shop, allow_dirty=True)
+    assert "ZeroDivisionError: division by zero" in str(caught.value)
+    assert builder.last(shop) == image
+
+
+def test_a_killed_build_is_no_build(make_project: MakeProject, tmp_path: Path) -> None:
+    """Killed while the settings are imported: they say when."""
+    settings = FILES["web/shop/settings.py"] + "import time; Path(os.environ['SEEN']).touch(); time.sleep(60)\n"
+    toml = FILES["pyproject.toml"] + f'[tool.lastgood.image.environment]\nSEEN = "{tmp_path}/seen"\n'
+    shop = make_project(changed={"web/shop/settings.py": settings, "pyproject.toml": toml})
+    running = subprocess.Popen(
+        [sys.executable, "-m", "lastgood", "build", "--project", str(shop.root)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY / "ci")},
+    )
+    end = time.monotonic() + 120
+    while not (tmp_path / "seen").exists():
+        assert running.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait(timeout=30)
+    with pytest.raises(UsageError) as caught:
+        builder.last(shop)
+    assert (
+        str(caught.value)
+        == f"nothing was built here yet ({shop.root}/.lastgood/build.json does not exist): run `lastgood build`"
+    )
+
+
+def test_a_layer_that_left_the_cache(make_project: MakeProject) -> None:
+    shop = make_project()
+    image = builder.build(shop)
+    blob = image.layers[3].blob
+    blob.write_bytes(blob.read_bytes()[:-1])
+    with pytest.raises(UsageError) as caught:
+        builder.last(shop)
+    assert str(caught.value) == (
+        f"the layer application of build {image.build} is no longer in the cache: run `lastgood build` again"
+    )
+    blob.unlink()
+    assert builder.build(shop) == builder.last(shop) == image
+
+
+@pytest.fixture
+def engine() -> Iterator[Any]:
+    """The Docker engine."""
+    import docker
+
+    with contextlib.closing(docker.client.from_env()) as client:
+        yield client
+
+
+def exported(engine: Any, image: str) -> dict[str, tuple[object, ...]]:
+    """Every entry of an image's file system: kind, mode, owner, link, content; without what Docker adds to a container."""
+    container = engine.containers.create(image, labels={"lastgood.test": "1"}, name=f"lastgood-test-{uuid4().hex[:12]}")
+    try:
+        body = io.BytesIO(b"".join(container.export()))
+    finally:
+        container.remove(force=True)
+    added = {
+        ".dockerenv",
+        "dev/console",
+        "dev/pts",
+        "dev/shm",
+        "etc/hostname",
+        "etc/hosts",
+        "etc/mtab",
+        "etc/resolv.conf",
+    }
+    found: dict[str, tuple[object, ...]] = {}
+    with tarfile.open(fileobj=body) as archive:
+        for member in archive:
+            name = member.name.rstrip("/")
+            if name in added or not name:
+                continue
+            opened = archive.extractfile(member) if member.isfile() else None
+            content = opened.read() if opened else b""
+            found[name] = (member.type, member.mode, member.uid, member.gid, member.linkname, content)
+    return found
+
+
+@pytest.mark.docker
+def test_docker_builds_the_same_from_the_same_file(make_project: MakeProject, engine: Any) -> None:
+    shop = make_project()
+    image = builder.build(shop)
+    ours = builder.load(shop, image)
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as archive:
+        archive.add(bundle.path("docker/Dockerfile"), "Dockerfile")
+        for layer in image.layers:
+            archive.add(layer.tar, f"{layer.name}.tar")
+        # The classic builder also makes the stages before the target, which BuildKit skips.
+        archive.add(image.layers[2].tar, "wheels.tar")
+    context.seek(0)
+    theirs, _ = engine.images.build(
+        fileobj=context, custom_context=True, target="runtime", network_mode="none", buildargs={"SETTINGS": "shop.settings"},
+        labels={"lastgood.test": "1"}, rm=True, forcerm=True,
+    )  # fmt: skip
+    try:
+        settings = [
+            {key: engine.images.get(name).attrs["Config"].get(key) for key in SETTINGS} for name in (ours, theirs.id)
+        ]
+        assert settings[0] == settings[1]
+        assert engine.images.get(ours).id == image.image_id
+        one, two = exported(engine, ours), exported(engine, theirs.id)
+        assert sorted(one) == sorted(two)
+        assert [name for name in one if one[name] != two[name]] == []
+    finally:
+        for name in (ours, theirs.id):
+            engine.images.remove(name, force=True)
+
+
+SETTINGS = ("Env", "Cmd", "Entrypoint", "User", "WorkingDir", "ExposedPorts", "StopSignal", "Volumes")
+INSIDE = """
+import ctypes, hashlib, json, os, sqlite3, ssl, sys, zoneinfo
+import boto3, django, gunicorn, psycopg
+sqlite3.connect(":memory:").execute("select 1")
+zoneinfo.ZoneInfo("Europe/Vienna")
+try:
+    open("/app/x", "w")
+except OSError as error:
+    written = error.strerror
+print(json.dumps({
+    "user": [os.getuid(), os.getgid()], "folder": os.getcwd(), "certificates": len(ssl.create_default_context().get_ca_certs()) > 100,
+    "written": written, "shell": [p for p in ("/bin/sh", "/usr/bin/bash", "/usr/bin/pip") if os.path.exists(p)],
+    "capabilities": [line.split()[1] for line in open("/proc/self/status") if line.startswith("CapEff")],
+    "python": sys.version_info[:2], "modules": "shop.settings" == os.environ["DJANGO_SETTINGS_MODULE"],
+}))
+django.setup()
+"""
+
+
+@pytest.mark.docker
+def test_the_image_runs_with_nothing_allowed(make_project: MakeProject, engine: Any) -> None:
+    shop = make_project()
+    tag = builder.load(shop, builder.build(shop))
+    try:
+        said = engine.containers.run(
+            tag, ["-c", INSIDE], remove=True, read_only=True, network_mode="none", cap_drop=["ALL"], stderr=True,
+            labels={"lastgood.test": "1"}, name=f"lastgood-test-{uuid4().hex[:12]}", security_opt=["no-new-privileges"],
+        )  # fmt: skip
+    finally:
+        engine.images.remove(tag, force=True)
+    assert json.loads(said) == {
+        "user": [65532, 65532],
+        "folder": "/app",
+        "certificates": True,
+        "written": "Read-only file system",
+        "shell": [],
+        "capabilities": ["0000000000000000"],
+        "python": [3, 13],
+        "modules": True,
+    }
