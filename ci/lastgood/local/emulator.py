@@ -78,7 +78,9 @@ class Emulator:
         temporary.mkdir(exist_ok=True)
         settings_file = self.folder / "emulator-settings.json"
         settings.write(settings_file)
-        with self.log.open("ab") as log:
+        if self.log.exists():
+            self.log.replace(self.log.with_suffix(".log.1"))
+        with self.log.open("wb") as log:
             process = subprocess.Popen(
                 [str(python), "-P", str(_PACKAGE / "launcher.py"), str(settings_file)],
                 stdin=subprocess.DEVNULL,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.util
+import logging
 import os
 import signal
 import sys
@@ -98,6 +99,7 @@ def main(settings_file: str) -> None:
         SFTP_ENABLED="0",
     )
     install(settings)
+    logging.getLogger("persistence").setLevel(logging.WARNING)  # it says every five seconds what it has saved
     asyncio.run(_serve(settings))
 
 

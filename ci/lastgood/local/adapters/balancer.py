@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lastgood.local.adapters import tasks
 from lastgood.local.adapters.settings import ACCOUNT, REGION, Settings
 from lastgood.local.adapters.wrap import module, wrap
 
@@ -250,6 +251,7 @@ def _install_stability(checks: HealthChecks) -> None:
     def _replace_unhealthy(task: Any) -> None:
         reason = "Task failed ELB health checks"
         _log.warning("%s: %s", task["taskArn"], reason)
+        tasks.end(task)
         if ecs._mark_task_stopped(task["taskArn"], task, reason, "ServiceSchedulerInitiated"):
             ecs._record_service_task_failure(task)
             ecs._cleanup_task_resources(task, ecs._get_docker())

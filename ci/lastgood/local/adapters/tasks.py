@@ -55,6 +55,30 @@ def back_off(failures: int) -> float:
     return float(min(0.1 * 2**failures, MAX_BACK_OFF))
 
 
+def end(task: Any) -> None:
+    """Ends a running task's containers, out of the load balancer first, and notes their exit status. Twice is once."""
+    with _lock:
+        if task.get("_stopping"):
+            return
+        task["_stopping"] = True
+    ecs = module("services.ecs")
+    group = task.get("group", "")
+    if group.startswith("service:"):
+        ecs._refresh_service_state(ecs._cluster_name_from_arn(task["clusterArn"]), group)
+        time.sleep(DRAIN)
+    client = ecs._get_docker()
+    timeout = stop_timeout(task, ecs._task_defs.get(ecs._resolve_td_key(task["taskDefinitionArn"])))
+    for index, identity in enumerate(list(task.get("_docker_ids") or ())):
+        try:
+            container = client.containers.get(identity)
+            container.stop(timeout=timeout)
+            status = container.wait(timeout=timeout)["StatusCode"]
+        except Exception:  # noqa: BLE001, RUF100  whatever Docker says, the task has to end; its exit status is unknown then
+            status = 137
+        if index < len(task.get("containers", ())):
+            task["containers"][index]["exitCode"] = status
+
+
 def install(settings: Settings) -> None:
     """Wraps RunTask and StopTask, and keeps a crashing task from being started without a pause."""
     _install_run()
@@ -102,34 +126,9 @@ def _install_stop() -> None:
     def stop_task(original: Any, data: Any) -> Any:
         cluster = ecs._resolve_cluster_name(data.get("cluster", "default"))
         task = ecs._resolve_task(data.get("task", ""), cluster) if cluster else None
-        if task and task["lastStatus"] == "RUNNING" and _claim(task):
-            _end_containers(task)
+        if task and task["lastStatus"] == "RUNNING":
+            end(task)
         return original(data)
-
-    def _claim(task: Any) -> bool:
-        with _lock:
-            if task.get("_stopping"):
-                return False
-            task["_stopping"] = True
-            return True
-
-    def _end_containers(task: Any) -> None:
-        """Ends the task's containers and notes their exit status, before ministack would note a zero."""
-        group = task.get("group", "")
-        if group.startswith("service:"):
-            ecs._refresh_service_state(ecs._cluster_name_from_arn(task["clusterArn"]), group)
-            time.sleep(DRAIN)
-        client = ecs._get_docker()
-        timeout = stop_timeout(task, ecs._task_defs.get(ecs._resolve_td_key(task["taskDefinitionArn"])))
-        for index, identity in enumerate(list(task.get("_docker_ids") or ())):
-            try:
-                container = client.containers.get(identity)
-                container.stop(timeout=timeout)
-                status = container.wait(timeout=timeout)["StatusCode"]
-            except Exception:  # noqa: BLE001, RUF100  whatever Docker says, the task has to end; its exit status is unknown then
-                status = 137
-            if index < len(task.get("containers", ())):
-                task["containers"][index]["exitCode"] = status
 
 
 def _install_failures() -> None:
