@@ -297,11 +297,14 @@ def test_docker_builds_the_same_from_the_same_file(make_project: MakeProject, en
     ours = builder.load(shop, image)
     context = io.BytesIO()
     with tarfile.open(fileobj=context, mode="w") as archive:
-        archive.add(bundle.path("docker/Dockerfile"), "Dockerfile")
+        # The stage alone: the classic builder also makes the stages before it, which BuildKit skips.
+        text = bundle.path("docker/Dockerfile").read_bytes()
+        stage = text[text.index(b"FROM scratch AS runtime") :]
+        header = tarfile.TarInfo("Dockerfile")
+        header.size = len(stage)
+        archive.addfile(header, io.BytesIO(stage))
         for layer in image.layers:
             archive.add(layer.tar, f"{layer.name}.tar")
-        # The classic builder also makes the stages before the target, which BuildKit skips.
-        archive.add(image.layers[2].tar, "wheels.tar")
     context.seek(0)
     theirs, _ = engine.images.build(
         fileobj=context, custom_context=True, target="runtime", network_mode="none", buildargs={"SETTINGS": "shop.settings"},
