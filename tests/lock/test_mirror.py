@@ -51,7 +51,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A machine that knows no mirror."""
     monkeypatch.delenv("LASTGOOD_DEBIAN_MIRROR", raising=False)
     monkeypatch.setattr(mirror, "_APT", tmp_path / "apt")
-    monkeypatch.setattr(mirror, "_DEBOOTSTRAP", tmp_path / "scripts")
+    monkeypatch.setattr(mirror, "_DEBOOTSTRAP", (tmp_path / "scripts", tmp_path / "debootstrap"))
     monkeypatch.setattr(mirror, "_OS_RELEASE", tmp_path / "os-release")
     return Machine(tmp_path)
 
@@ -75,7 +75,7 @@ def test_the_project_is_asked_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert mirror.find(None, "trixie").origin == "apt sources"
     monkeypatch.setattr(mirror, "_OS_RELEASE", Path("/nonexistent"))
     assert mirror.find(None, "trixie").origin == "debootstrap's default"
-    monkeypatch.setattr(mirror, "_DEBOOTSTRAP", Path("/nonexistent"))
+    monkeypatch.setattr(mirror, "_DEBOOTSTRAP", (Path("/nonexistent"), Path("/nonexistent")))
     with pytest.raises(UsageError) as caught:
         mirror.find(None, "trixie")
     assert str(caught.value) == (
@@ -153,3 +153,18 @@ def test_ubuntus_archive_is_not_debians(machine: Machine) -> None:
 def test_debootstraps_default(machine: Machine, name: str) -> None:
     machine.write(f"scripts/{name}", "keyring /x\n\tdefault_mirror 'https://default.example/debian'\n")
     assert mirror.find(None, "trixie").debian == "https://default.example/debian"
+
+
+def test_debootstraps_own_default(machine: Machine) -> None:
+    """As Debian's package has it: no script of a living suite names a mirror, the program does."""
+    machine.write("scripts/sid", "mirror_style release\nkeyring /usr/share/keyrings/x.gpg\n")
+    machine.write(
+        "debootstrap", 'USE_COMPONENTS=main\nDEF_MIRROR="http://default.example/debian"\nMIRRORS="$DEF_MIRROR"\n'
+    )
+    assert mirror.find(None, "trixie").debian == "http://default.example/debian"
+
+
+def test_a_default_that_is_ubuntus_is_passed_over(machine: Machine) -> None:
+    machine.write("scripts/sid", "  default_mirror http://archive.example/ubuntu\n")
+    machine.write("debootstrap", "DEF_MIRROR='http://default.example/debian/'\n")
+    assert mirror.find(None, "trixie").debian == "http://default.example/debian"

@@ -122,7 +122,7 @@ def test_the_lock_names_no_index_and_no_path(
         archive.writestr("inhouse-1.0.dist-info/RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "http://extra.invalid/simple")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "http://extra.invalid/index")
     monkeypatch.setenv("PIP_TRUSTED_HOST", "extra.invalid")
     (shop.root / "requirements.in").write_text("inhouse\n", encoding="utf-8")
     assert python.compile_lock(shop) is True

@@ -13,7 +13,7 @@ from debian.deb822 import Deb822
 from lastgood.errors import UsageError
 
 _APT = Path("/etc/apt")
-_DEBOOTSTRAP = Path("/usr/share/debootstrap/scripts")
+_DEBOOTSTRAP = (Path("/usr/share/debootstrap/scripts"), Path("/usr/sbin/debootstrap"))
 _OS_RELEASE = Path("/etc/os-release")
 _ADDRESS = re.compile(r"(https?|file)://")
 _OFF = frozenset({"no", "false", "without", "off", "disable", "0"})  # apt's words for it
@@ -97,11 +97,12 @@ def _apt_entries() -> Iterator[tuple[str, str]]:
 
 
 def _from_debootstrap(suite: str) -> Mirror | None:
-    for name in (suite, "debian-common", "sid"):
-        text = _read(_DEBOOTSTRAP / name)
-        found = re.search(r"^\s*default_mirror\s+(\S+)", text, re.MULTILINE)
-        if found:
-            return _named(found.group(1).strip("'\""), "debootstrap's default")
+    scripts, program = _DEBOOTSTRAP
+    for file in (scripts / suite, scripts / "debian-common", scripts / "sid", program):
+        for found in re.finditer(r"^\s*(?:default_mirror\s+|DEF_MIRROR=)[\"']?([^\s\"']+)", _read(file), re.MULTILINE):
+            address = found.group(1).rstrip("/")
+            if _ADDRESS.match(address) and address.endswith("/debian"):  # Ubuntu's knows Ubuntu's archive, too
+                return _named(address, "debootstrap's default")
     return None
 
 

@@ -34,6 +34,7 @@ def each(function: Callable[[_Item], _Answer], items: Iterable[_Item], workers: 
             try:
                 done.put((number, function(item), None))
             except BaseException as error:  # noqa: BLE001, RUF100  raised again in the caller's thread
+                stop.set()
                 done.put((number, None, error))
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(min(workers, count))]
