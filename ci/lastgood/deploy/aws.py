@@ -95,6 +95,8 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
                 f"AWS refused: {error}; check the credentials, the region and the role's permissions"
             ) from None
         except BotoCoreError as error:
+            if "http://127.0.0.1:" in str(error):
+                raise UsageError("the local cloud does not answer: run `lastgood local up`") from None
             raise UsageError(f"AWS could not be asked: {error}; check the credentials and the region") from None
 
     return wrapper

@@ -33,7 +33,9 @@ def bootstrap(project: Project, environment: str) -> dict[str, Any]:
             stack.delete()
             stack.watch(lambda _events: None)
         given = {"Project": project.name} | ({"DeletionProtection": "false"} if session.cloud else {})
-        change = stack.prepare(template, stack.parameters() | given, {"lastgood:project": project.name})
+        known = stack.known(template)
+        kept = {key: value for key, value in stack.parameters().items() if key in known}
+        change = stack.prepare(template, kept | given, {"lastgood:project": project.name})
         if change is None:
             shown.note("as it should be")
         else:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lastgood.deploy.aws import code
-from lastgood.errors import LastgoodError, UsageError
+from lastgood.errors import UsageError
 
 if TYPE_CHECKING:
     from lastgood.deploy.aws import Session
@@ -95,6 +95,11 @@ class Stack:
         """The values that the stack was last made or updated with; empty where there is no such stack."""
         found = self.describe() or {}
         return {one["ParameterKey"]: one.get("ParameterValue", "") for one in found.get("Parameters", [])}
+
+    def known(self, template: str) -> set[str]:
+        """The names of a template's parameters."""
+        found = self.cloudformation.get_template_summary(TemplateBody=template)
+        return {one["ParameterKey"] for one in found["Parameters"]}
 
     def prepare(self, template: str, parameters: Mapping[str, str], tags: Mapping[str, str]) -> ChangeSet | None:
         """Makes a change set and waits until it can be executed. None: there is nothing to change.
@@ -247,9 +252,3 @@ def message(error: Exception) -> str:
     response = getattr(error, "response", None)
     text = response.get("Error", {}).get("Message", "") if isinstance(response, dict) else ""
     return text or str(error)
-
-
-def require(status: str | None, wanted: tuple[str, ...], what: str) -> None:
-    """Raises LastgoodError where a stack did not end as it should."""
-    if status not in wanted:
-        raise LastgoodError(f"{what} ended as {status or 'no stack'}: look at its events in CloudFormation")
