@@ -62,7 +62,7 @@ def next_step(operation: Item, outcome: Item) -> Item:
     if code == 0:
         return _run(operation, operation["wanted"], "forward")
     if code == 75:
-        busy = sum(1 for past in operation["hops"] if past.get("exit") == 75)
+        busy = [past.get("exit") for past in operation["hops"]].count(75)
         if busy <= MAX_BUSY:
             return {"run": _hop(hop, hop["direction"], busy=busy)}
         return _failed(hop, outcome, f"the database was still busy at the last of {busy} tries")
@@ -153,7 +153,6 @@ def handler(event: Item, context: object = None) -> None:
         except Unanswered:
             raise
         except Exception as error:
-            print(f"request {event['RequestId']}: {type(error).__name__}: {error}")
             answer(event, "FAILED", f"the migration could not be started: {error}")
     elif event.get("detail-type") == "ECS Task State Change":
         on_stopped(event["detail"])
@@ -196,7 +195,6 @@ def on_stopped(task: Item) -> None:
         except Unanswered:
             raise
         except Exception as error:
-            print(f"request {operation['pk']}: {type(error).__name__}: {error}")
             close(operation, "FAILED", f"the release task's end could not be handled: {error}")
     else:  # an earlier hop's event, delivered again: perhaps the first delivery died before it had started the next
         proceed(operation)
@@ -214,7 +212,6 @@ def proceed(operation: Item | None) -> None:
         try:
             start(operation)
         except Exception as error:
-            print(f"{operation['pk']}: {type(error).__name__}: {error}")
             close(operation, "FAILED", f"{hop['direction']} by build {hop['build']} was not started: {error}")
         return
     cluster = operation["event"]["ResourceProperties"]["Cluster"]
@@ -237,6 +234,7 @@ def start(operation: Item) -> None:
     if hop["direction"] == "back":
         command = ["-m", "migrator", "back", "--to", f"build:{operation['wanted']['build']}"]
     environment = [{"name": "LASTGOOD_HOP", "value": str(number)}]
+    network = {"subnets": properties["Subnets"], "securityGroups": properties["SecurityGroups"]}
     started = client("ecs").run_task(
         cluster=properties["Cluster"],
         taskDefinition=definition,
@@ -245,13 +243,7 @@ def start(operation: Item) -> None:
         startedBy=request,
         group=f"lastgood-{properties['Project']}",
         overrides={"containerOverrides": [{"name": CONTAINER, "command": command, "environment": environment}]},
-        networkConfiguration={
-            "awsvpcConfiguration": {
-                "subnets": properties["Subnets"],
-                "securityGroups": properties["SecurityGroups"],
-                "assignPublicIp": properties["AssignPublicIp"],
-            }
-        },
+        networkConfiguration={"awsvpcConfiguration": network | {"assignPublicIp": properties["AssignPublicIp"]}},
     )
     if not started["tasks"]:
         reasons = [failure.get("reason", "no reason given") for failure in started["failures"]]
@@ -355,7 +347,7 @@ def answer(event: Item, status: str, reason: str) -> None:
     request = urllib.request.Request(event["ResponseURL"], data, {"Content-Type": ""}, method="PUT")  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=20):  # noqa: S310
-            print(f"request {event['RequestId']}: {status}")
+            print(f"request {event['RequestId']}: {status}: {body['Reason']}")
     except OSError as error:  # its text may hold the address, which lets anyone answer
         raise Unanswered(f"request {event['RequestId']}: CloudFormation was not told: {type(error).__name__}") from None
 
