@@ -102,7 +102,7 @@ def test_a_lock_that_is_no_list_of_requirements(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("index")
 def test_an_index_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"http://127.0.0.1:{taken.getsockname()[1]}/simple"
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}/index"
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.setenv("PIP_INDEX_URL", address)
     monkeypatch.setenv("PIP_RETRIES", "1")

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lastgood.errors import UsageError
+from lastgood.image import commit
 from lastgood.project import Project
 
 _MODEL = "app/releases/models.py"
@@ -116,13 +117,7 @@ def checkout(folder: Path, version: str) -> None:
 
 
 def _first(project: Project, folder: Path) -> None:
-    listed = subprocess.run(
-        ["git", "-C", str(project.app), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "."],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    for name in filter(None, listed.split("\0")):
+    for name in commit.files(project.app):
         target = folder / "app" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(project.app / name, target)

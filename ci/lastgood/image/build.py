@@ -6,8 +6,6 @@ import contextlib
 import hashlib
 import json
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -95,8 +93,7 @@ def build(project: Project, *, allow_dirty: bool = False) -> Image:
         tree = dependencies.prepare(project)
         parts.append(_layer("dependencies", dependencies.key(project), [(tree, "")]))
         shown.note(megabytes(parts[1].compressed))
-    with tempfile.TemporaryDirectory(dir=_folder(cache() / "work"), prefix=f"{project.name}-") as name:
-        work = Path(name)
+    with store.workspace(cache() / "work", f"{project.name}-") as work:
         # Settings may write when they are imported, and static files may go below the app: the layer is of a copy in which nothing ran.
         source = _source(project, work / "stage/app")
         shutil.copytree(work / "stage/app", work / "app")
@@ -135,17 +132,9 @@ def _write(file: Path, text: str) -> None:
 
 def _source(project: Project, target: Path) -> str:
     """Copies what git knows of the app folder to `target`; returns a sha256 of names, modes and contents."""
-    listed = subprocess.run(
-        ["git", "-C", str(project.app), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "."],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
     seen = hashlib.sha256()
-    for name in sorted(filter(None, listed.split("\0"))):
+    for name in commit.files(project.app):
         origin = project.app / name
-        if not origin.is_file():
-            continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(origin, target / name)
         seen.update(

@@ -63,3 +63,9 @@ def read(folder: Path, *, allow_dirty: bool) -> Commit:
     ).stdout.strip()
     version = _git(folder, "describe", "--tags", "--always", "--abbrev=12")
     return Commit(sha, build, version, created, remote if remote.startswith("https://") and "@" not in remote else "")
+
+
+def files(folder: Path) -> list[str]:
+    """The files below `folder` that git knows or would not ignore, sorted, as paths below it."""
+    listed = _git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".")
+    return sorted(name for name in listed.split("\0") if name and (folder / name).is_file())

@@ -54,6 +54,32 @@ def replacing(target: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def workspace(parent: Path, prefix: str) -> Iterator[Path]:
+    """An empty folder `parent`/`prefix`… for the time of the block; those that killed runs left are removed first.
+
+    A run holds a lock on its folder, which ends with it: what can be locked is nobody's.
+    """
+    with _alone(parent / f".{prefix}.lock"):
+        for left in parent.glob(f"{prefix}*"):
+            handle = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove(left)
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(handle)
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
+        own = os.open(folder, os.O_RDONLY)
+        fcntl.flock(own, fcntl.LOCK_EX)
+    try:
+        yield folder
+    finally:
+        os.close(own)
+        remove(folder)
+
+
 def remove(folder: Path) -> None:
     """Removes a folder, also where its own modes forbid it."""
     folder.chmod(0o700)
