@@ -236,6 +236,10 @@ def test_a_killed_build_is_no_build(make_project: MakeProject, tmp_path: Path) -
         str(caught.value)
         == f"nothing was built here yet ({shop.root}/.lastgood/build.json does not exist): run `lastgood build`"
     )
+    assert len(list((project.cache() / "work").glob("shop-*"))) == 1
+    (shop.app / "shop/settings.py").write_text(FILES["web/shop/settings.py"], encoding="utf-8")
+    builder.build(shop, allow_dirty=True)
+    assert not list((project.cache() / "work").glob("shop-*")), "the next build removes what the killed one left"
 
 
 def test_a_layer_that_left_the_cache(make_project: MakeProject) -> None:

@@ -138,6 +138,17 @@ def test_replacing_on_a_full_disk_keeps_the_old_file(small_disk: Path) -> None:
     assert file.read_text(encoding="utf-8") == "old"
 
 
+def test_a_workspace_leaves_what_another_run_uses(tmp_path: Path) -> None:
+    (tmp_path / "shop-left").mkdir()
+    (tmp_path / "other-left").mkdir()
+    with store.workspace(tmp_path, "shop-") as one:
+        with store.workspace(tmp_path, "shop-") as two:
+            assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {one.name, two.name, "other-left"}
+        assert one.is_dir()
+        assert not two.exists()
+    assert not one.exists()
+
+
 def test_remove_where_modes_forbid_it(tmp_path: Path) -> None:
     """As the user nobody where the test runs as root, whom no mode binds. It reaches the folder by a handle: pytest's is private."""
     folder = tmp_path / "entry"
