@@ -88,8 +88,13 @@ class Registry:
         )
 
 
+def tag(image: Image) -> str:
+    """The tag that a build is pushed under. Tags are immutable, and one commit gives another image when the bundle changes."""
+    return f"{image.build}-{image.digest.removeprefix('sha256:')[:12]}"
+
+
 def push(image: Image, registry: Registry) -> dict[str, object]:
-    """Pushes what the registry lacks: blobs first, then the manifest by its digest's tag (the build's name).
+    """Pushes what the registry lacks: blobs first, then the manifest under the build's tag.
 
     Returns {"image": the reference by digest, "sent": bytes, "skipped": bytes}.
     """
@@ -107,7 +112,7 @@ def push(image: Image, registry: Registry) -> dict[str, object]:
             registry.blob(image.image_id, configuration)
             sent += len(configuration)
         if not registry.has("manifests", image.digest):
-            registry.manifest(image.build, body)
+            registry.manifest(tag(image), body)
             sent += len(body)
         if not registry.has("manifests", image.digest):
             raise UsageError(f"{registry.host} took build {image.build} but does not have {image.digest}: push again")
