@@ -40,6 +40,7 @@ def test_the_bundles_own() -> None:
         "WorkingDir": "/app",
         "User": "65532:65532",
         "ExposedPorts": {"8000/tcp": {}},
+        "Volumes": {"/tmp": {}},
         "StopSignal": "SIGTERM",
         "Entrypoint": ["/usr/bin/python3.13"],
         "Cmd": ["-m", "gunicorn"],

@@ -24,8 +24,9 @@ def test_everything_is_sent_once(registry: FakeRegistry, make_image: MakeImage) 
     assert done == {"image": f"{registry.client.host}/shop@{image.digest}", "sent": total, "skipped": 0}
     assert registry.received == total
     assert set(registry.blobs) == {image.image_id, *(layer.digest for layer in image.layers)}
-    assert set(registry.manifests) == {"abc", image.digest}
-    assert registry.manifests["abc"] == (image.folder / "manifest.json").read_bytes()
+    tag = f"abc-{image.digest[7:19]}"
+    assert set(registry.manifests) == {tag, image.digest}
+    assert registry.manifests[tag] == (image.folder / "manifest.json").read_bytes()
 
 
 def test_a_second_push_sends_nothing(registry: FakeRegistry, make_image: MakeImage) -> None:
@@ -89,7 +90,7 @@ DENIED = b'{"errors": [{"code": "DENIED", "message": "requested access to the re
             "HOST/shop did not take the blob {blob} (500): <html>bad gateway</html>; nothing is deployed",
         ),
         ("PUT /v2/shop/manifests", (400, b'{"errors": [{"code": "TAG_INVALID"}]}'),
-         "HOST/shop did not take the manifest abc (400): TAG_INVALID; nothing is deployed"),
+         "HOST/shop did not take the manifest abc-{tag} (400): TAG_INVALID; nothing is deployed"),
         (
             "PUT /v2/shop/blobs",
             None,
@@ -102,7 +103,7 @@ def test_wrong_answers(
 ) -> None:
     image = make_image("abc", base=BASE)
     registry.faults[request_] = fault
-    assert refusal(registry, image) == message.format(blob=image.layers[0].digest[:19])
+    assert refusal(registry, image) == message.format(blob=image.layers[0].digest[:19], tag=image.digest[7:19])
 
 
 def test_a_damaged_layer_is_refused_by_the_registry(registry: FakeRegistry, make_image: MakeImage) -> None:
