@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Any
 
 import pytest
-
 from lastgood import project as projects
 from lastgood.image import base, layers
 from lastgood.local import account, cloud, state, virtualenv
@@ -79,7 +78,10 @@ def _image(project: Project, scratch: Path) -> str:
     client = docker.DockerClient.from_env(timeout=120)
     with archive.open("rb") as file:
         client.api.import_image_from_data(
-            iter(lambda: file.read(1 << 20), b""), repository=f"{known.registry}/probe", tag="one", changes=["USER 65532"]
+            iter(lambda: file.read(1 << 20), b""),
+            repository=f"{known.registry}/probe",
+            tag="one",
+            changes=["USER 65532"],
         )
     client.images.push(f"{known.registry}/probe", tag="one")
     digest = client.images.get(f"{known.registry}/probe:one").attrs["RepoDigests"][0]
@@ -120,7 +122,11 @@ class Site:
 
     def begin(self, kind: str = "update", **parameters: str) -> None:
         """Starts to create or update the stack."""
-        values = {"Image": self.image, "VpcId": self.cloud.parameters["VpcId"], "Subnets": self.cloud.parameters["Subnets"]}
+        values = {
+            "Image": self.image,
+            "VpcId": self.cloud.parameters["VpcId"],
+            "Subnets": self.cloud.parameters["Subnets"],
+        }
         call = getattr(self.client("cloudformation"), f"{kind}_stack")
         call(
             StackName=self.stack,
@@ -146,7 +152,10 @@ class Site:
         client, store = self.client("cloudformation"), self.client("ssm")
         if any(one["StackName"] == self.stack for one in client.describe_stacks()["Stacks"]):
             client.delete_stack(StackName=self.stack)
-            until(lambda: all(one["StackName"] != self.stack for one in client.describe_stacks()["Stacks"]), "the deletion")
+            until(
+                lambda: all(one["StackName"] != self.stack for one in client.describe_stacks()["Stacks"]),
+                "the deletion",
+            )
         if self.history():
             store.delete_parameter(Name="/history")
 

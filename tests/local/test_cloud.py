@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 from docker.client import DockerClient
-
 from lastgood.errors import UsageError
 from lastgood.local import account, cloud, emulator, state
 from lastgood.local.ports import listening
@@ -41,7 +40,15 @@ def known(project: Project) -> Any:
 
 def query(engine: Any, project: Project, sql: str) -> str:
     container = engine.containers.get(f"lastgood-{cloud.instance(project)}-postgres")
-    command = ["psql", "--host=/tmp", "--username=postgres", "--no-align", "--tuples-only", f"--command={sql}", project.name]
+    command = [
+        "psql",
+        "--host=/tmp",
+        "--username=postgres",
+        "--no-align",
+        "--tuples-only",
+        f"--command={sql}",
+        project.name,
+    ]
     status, output = container.exec_run(command)
     assert status == 0, output
     return str(output.decode().strip())
@@ -79,7 +86,10 @@ def test_listens_on_loopback_and_the_own_network_only(project: Project, engine: 
     addresses = set()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         address, port = line.split()[1].split(":")
-        if int(port, 16) in (project.local.port, project.local.site_port, project.local.database_port) and line.split()[3] == "0A":
+        if (
+            int(port, 16) in (project.local.port, project.local.site_port, project.local.database_port)
+            and line.split()[3] == "0A"
+        ):
             addresses.add((socket.inet_ntoa(bytes.fromhex(address)[::-1]), int(port, 16)))
     local = project.local
     assert addresses == {

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
 from lastgood.local import cloud, emulator, state
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -41,7 +40,10 @@ def test_update_that_a_kill_cut_off_is_rolled_back(deployed: Any, wait_for: Any)
     # An ill version keeps the service's update waiting for as long as its grace period is.
     deployed.begin(Version="2", Mode="ill", Grace="300")
     saved = state.folder(deployed.project) / "state" / "cloudformation.json"
-    wait_for(lambda: "Update 1 -> 2" in deployed.history() and '"Version", "ParameterValue": "2"' in saved.read_text(), "the saved update")
+    wait_for(
+        lambda: "Update 1 -> 2" in deployed.history() and '"Version", "ParameterValue": "2"' in saved.read_text(),
+        "the saved update",
+    )
     wait_for(lambda: _is_updating(deployed), "the service's update")
     wait_for(lambda: '"UPDATE_IN_PROGRESS"' in saved.read_text(), "the saved operation")
     kill(deployed)

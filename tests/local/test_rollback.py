@@ -85,7 +85,9 @@ def test_failed_create_deletes_what_was_half_created(site: Any) -> None:
 
 def test_stopped_task_has_its_own_exit_status(deployed: Any, wait_for: Any) -> None:
     ecs = deployed.client("ecs")
-    definition = ecs.describe_services(cluster=deployed.stack, services=[deployed.stack])["services"][0]["taskDefinition"]
+    definition = ecs.describe_services(cluster=deployed.stack, services=[deployed.stack])["services"][0][
+        "taskDefinition"
+    ]
     overrides = {"containerOverrides": [{"name": "main", "command": ["wait"]}]}
     request = {"cluster": deployed.stack, "taskDefinition": definition, "overrides": overrides, "clientToken": "one"}
     arn, again = (ecs.run_task(**request)["tasks"][0]["taskArn"] for _ in range(2))

@@ -17,6 +17,7 @@ from typing import Any
 from lastgood.errors import UsageError
 from lastgood.local import state, virtualenv
 from lastgood.local.adapters.settings import Settings
+from lastgood.local.process import started
 
 STATUS_PATH = "/_lastgood/status"
 DEADLINE = 30.0  # seconds for the emulator to answer, or to end
@@ -51,7 +52,7 @@ class Emulator:
     def pid(self) -> int | None:
         """The process, if it is alive. Its start time tells it from a later one with the same number."""
         found = self._recorded()
-        if found and _started(found["pid"]) == found["started"]:
+        if found and started(found["pid"]) == found["started"]:
             return int(found["pid"])
         return None
 
@@ -90,7 +91,7 @@ class Emulator:
                 env=self._environment(),
                 start_new_session=True,
             )
-        record = {"pid": process.pid, "started": _started(process.pid), "fingerprint": fingerprint(settings)}
+        record = {"pid": process.pid, "started": started(process.pid), "fingerprint": fingerprint(settings)}
         state.write_private(self._record, json.dumps(record))
         end = time.monotonic() + DEADLINE
         while time.monotonic() < end:
@@ -142,12 +143,3 @@ class Emulator:
                 if temporary.encode() in (folder / "cmdline").read_bytes():
                     os.kill(int(folder.name), signal.SIGKILL)
         shutil.rmtree(self.folder / "tmp", ignore_errors=True)
-
-
-def _started(pid: int) -> str | None:
-    """When a living process was started, in clock ticks since boot; None for one that is gone or a zombie."""
-    try:
-        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == "Z" else fields[19]

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from lastgood.errors import UsageError
+from lastgood.local.process import started
 from lastgood.report.terminal import step
 
 PACKAGES = ("docker.io", "iptables", "ca-certificates")
+COMMAND = ("dockerd",)
+POLICY = Path("/usr/sbin/policy-rc.d")  # asked by Debian's packages whether they may start what they install
 DEADLINE = 60.0  # seconds for a started engine to answer
 OUR_LABEL = "lastgood.instance"
 
@@ -108,17 +111,16 @@ def _read(file: Path) -> str:
 def _install() -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     # Without this, the packages would start an engine of their own in the middle of the installation.
-    policy = Path("/usr/sbin/policy-rc.d")
-    ours = not policy.exists()
+    ours = not POLICY.exists()
     if ours:
-        policy.write_text("#!/bin/sh\nexit 101\n", encoding="utf-8")
-        policy.chmod(0o755)
+        POLICY.write_text("#!/bin/sh\nexit 101\n", encoding="utf-8")
+        POLICY.chmod(0o755)
     try:
         _apt(["apt-get", "-q", "update"], environment)
         _apt(["apt-get", "-q", "-y", "--no-install-recommends", "install", *PACKAGES], environment)
     finally:
         if ours:
-            policy.unlink()
+            POLICY.unlink()
 
 
 def _apt(command: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -137,9 +139,9 @@ def _start(machine: Machine) -> Any:
         return _wait(machine, None, "journalctl -u docker")
     with machine.log.open("ab") as log:
         process = subprocess.Popen(
-            ["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
+            COMMAND, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
         )
-    machine.record.write_text(json.dumps({"pid": process.pid}), encoding="utf-8")
+    machine.record.write_text(json.dumps({"pid": process.pid, "started": started(process.pid)}), encoding="utf-8")
     return _wait(machine, process, str(machine.log))
 
 
@@ -148,6 +150,8 @@ def _wait(machine: Machine, process: subprocess.Popen[bytes] | None, log: str) -
     while time.monotonic() < end:
         client = connect()
         if client is not None:
+            if process is not None:
+                process.returncode = 0  # it outlives us on purpose, and Popen would complain that nobody waits for it
             return client
         if process is not None and process.poll() is not None:
             break
@@ -160,12 +164,12 @@ def stop_engine(machine: Machine | None = None) -> str:
     """Stops the engine if we have started it and nobody else's containers run. Returns what was done, for people."""
     machine = machine or Machine()
     try:
-        pid = int(json.loads(machine.record.read_text(encoding="utf-8"))["pid"])
-        name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
-    except (OSError, ValueError, KeyError):
-        machine.record.unlink(missing_ok=True)
-        return "Docker was not started by lastgood: left alone"
-    if name != "dockerd":
+        found = json.loads(machine.record.read_text(encoding="utf-8"))
+        pid = int(found["pid"])
+        alive = started(pid) is not None and started(pid) == found["started"]
+    except (OSError, ValueError, KeyError, TypeError):
+        alive = False
+    if not alive:
         machine.record.unlink(missing_ok=True)
         return "Docker was not started by lastgood: left alone"
     client = connect()
@@ -176,16 +180,11 @@ def stop_engine(machine: Machine | None = None) -> str:
             return f"Docker was started by lastgood, and runs {', '.join(foreign)}: left running"
     os.kill(pid, signal.SIGTERM)
     end = time.monotonic() + DEADLINE
-    while Path(f"/proc/{pid}/comm").exists() and _state(pid) != "Z" and time.monotonic() < end:
+    while started(pid) == found["started"] and time.monotonic() < end:
         time.sleep(0.1)
+    with contextlib.suppress(ChildProcessError):  # ours only if this very process started it
+        os.waitpid(pid, os.WNOHANG)
     machine.record.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         machine.run.rmdir()
     return "Docker was started by lastgood: stopped"
-
-
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "Z"

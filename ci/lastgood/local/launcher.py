@@ -94,7 +94,6 @@ def main(settings_file: str) -> None:
         S3_DATA_DIR=str(folder / "s3"),
         TMPDIR=str(folder / "tmp"),
         MINISTACK_DOCKER_TIMEOUT="60",
-        ECS_RESTORE_RECONCILE_DELAY_SECONDS="0",
         IOT_MTLS_ENABLED="0",
         SFTP_ENABLED="0",
     )

@@ -17,6 +17,8 @@ NAMES = (
     "app:_build_persistence_save_dict",
     "core.persistence:save_all",
     "core.responses:request_scope",
+    "services.ecs:_start_restored_service_reconciler",
+    "services.ecs:_reconcile_restored_services",
     "services.cloudformation:_stacks",
     "services.cloudformation.stacks:_deploy_stack_async",
     "services.cloudformation.stacks:_delete_stack_async",
@@ -65,6 +67,7 @@ def done_so_far(
 def install(settings: Settings) -> None:
     """Remembers every operation with its stack, and looks for cut off ones when the state has been loaded."""
     stacks = module("services.cloudformation.stacks")
+    tasks: set[asyncio.Task[None]] = set()  # the loop itself holds them only weakly
 
     @wrap("services.cloudformation.stacks:_deploy_stack_async")
     async def deploy(
@@ -94,9 +97,11 @@ def install(settings: Settings) -> None:
             for (account, region, name), stack in module("services.cloudformation")._stacks.all_items()
             if (account, region) == (ACCOUNT, REGION) and str(stack.get("StackStatus")).endswith("_IN_PROGRESS")
         ]
-        for name, stack in cut_off:
-            if stack["StackStatus"] != "REVIEW_IN_PROGRESS":
-                asyncio.get_running_loop().create_task(_recover(name, stack))
+        tasks.add(asyncio.get_running_loop().create_task(_resume(settings.port, cut_off)))
+
+    @wrap("services.ecs:_start_restored_service_reconciler")
+    def start_reconciler(_original: Any) -> None:
+        """Not yet: secrets may not be loaded, and images are pulled from our own port. `_resume` does it."""
 
 
 def _keep_saving() -> None:
@@ -106,6 +111,24 @@ def _keep_saving() -> None:
             _changed.clear()
             threading.Event().wait(INTERVAL)
             save()
+
+
+async def _resume(port: int, cut_off: Sequence[tuple[str, Any]]) -> None:
+    """Once our port answers: starts the services' tasks again, and rolls back what was cut off."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.02)
+            continue
+        writer.close()
+        break
+    threading.Thread(
+        target=module("services.ecs")._reconcile_restored_services, daemon=True, name="lastgood-services"
+    ).start()
+    for name, stack in cut_off:
+        if stack["StackStatus"] != "REVIEW_IN_PROGRESS":
+            await _recover(name, stack)
 
 
 async def _recover(name: str, stack: Any) -> None:
