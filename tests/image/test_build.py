@@ -271,7 +271,7 @@ def exported(engine: Any, image: str) -> dict[str, tuple[object, ...]]:
     try:
         body = io.BytesIO(b"".join(container.export()))
     finally:
-        container.remove(force=True)
+        container.remove(force=True, v=True)
     added = {
         ".dockerenv",
         "dev/console",
