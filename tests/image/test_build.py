@@ -354,7 +354,7 @@ def test_the_image_runs_with_nothing_allowed(make_project: MakeProject, engine: 
     tag = builder.load(shop, builder.build(shop))
     try:
         said = engine.containers.run(
-            tag, ["-c", INSIDE], remove=True, read_only=True, network_mode="none", cap_drop=["ALL"], stderr=True,
+            tag, ["-c", INSIDE], remove=True, read_only=True, tmpfs={"/tmp": ""}, network_mode="none", cap_drop=["ALL"], stderr=True,
             labels={"lastgood.test": "1"}, name=f"lastgood-test-{uuid4().hex[:12]}", security_opt=["no-new-privileges"],
         )  # fmt: skip
     finally:
