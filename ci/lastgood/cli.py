@@ -174,6 +174,7 @@ def bootstrap(options: argparse.Namespace) -> None:
 def local(options: argparse.Namespace) -> None:
     """the one-machine cloud: up, down, status, clean"""
     from lastgood.local import cloud
+    from lastgood.report import terminal
 
     action: Callable[[Project], dict[str, Any]] = getattr(cloud, options.action)
     facts = action(_project(options))
@@ -181,7 +182,10 @@ def local(options: argparse.Namespace) -> None:
         from lastgood.local import engine
 
         facts["engine"] = engine.stop_engine()
-    _result(options, facts, "\n".join(f"{key}: {value}" for key, value in facts.items()))
+    lines = {
+        key: ", ".join(map(str, value)) or "none" if isinstance(value, list) else value for key, value in facts.items()
+    }
+    _result(options, facts, terminal.mapping_lines(lines))
 
 
 def demo(options: argparse.Namespace) -> int:
