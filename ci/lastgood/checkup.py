@@ -33,7 +33,11 @@ def _git() -> tuple[str, bool, str]:
 
 def _machine() -> tuple[str, bool, str]:
     machine = platform.machine()
-    return "machine", machine == "x86_64", machine if machine == "x86_64" else f"{machine}: images are built on x86_64 for now"
+    return (
+        "machine",
+        machine == "x86_64",
+        machine if machine == "x86_64" else f"{machine}: images are built on x86_64 for now",
+    )
 
 
 def _engine() -> tuple[str, bool, str]:

@@ -14,7 +14,7 @@ from typing import Any
 from lastgood.errors import UsageError
 from lastgood.image import debian, layers, store
 from lastgood.lock import mirror
-from lastgood.lock.debian import Lock
+from lastgood.lock.debian import Lock, seeds_hash
 from lastgood.project import Project, cache
 from lastgood.report.terminal import step
 
@@ -40,8 +40,13 @@ _NOT_WANTED = ("usr/share/doc/", "usr/share/man/", "usr/share/locale/", "usr/sha
 
 
 def lock() -> Lock:
-    """The packages of the image. Raises UsageError where the lock is missing or damaged."""
-    return Lock.read(LOCK)
+    """The packages of the image. Raises UsageError where the lock is missing, damaged or not made from its seeds."""
+    locked = Lock.read(LOCK)
+    if locked.seeds != seeds_hash(SEEDS):
+        raise UsageError(
+            f"{LOCK} was not made from {SEEDS} as it is now: run `lastgood lock-base {SEEDS}` and commit it"
+        )
+    return locked
 
 
 def tag() -> str:
