@@ -93,11 +93,22 @@ def test_matcher(status: int, matcher: str, expected: bool) -> None:
     assert balancer.is_success(status, matcher) is expected
 
 
-def test_only_healthy_targets_are_tried() -> None:
-    targets = [{"Id": "10.0.0.1", "Port": 8000}, {"Id": "10.0.0.2", "Port": "8000"}, {"Id": "10.0.0.3", "Port": 8000}]
-    found = balancer.order(targets, [("10.0.0.2", 8000), ("10.0.0.3", 8000), ("10.0.0.9", 8000)])
-    assert sorted(target["Id"] for target in found) == ["10.0.0.2", "10.0.0.3"]
-    assert balancer.order(targets, []) == []
+ADDRESSES = ("10.0.0.1", "10.0.0.2", "10.0.0.3")
+
+
+@pytest.mark.parametrize(
+    ("states", "tried"),
+    [
+        (("initial", "healthy", "healthy"), {"10.0.0.2", "10.0.0.3"}),
+        (("unhealthy", "healthy", "initial"), {"10.0.0.2"}),
+        (("unhealthy", "unhealthy", "initial"), {"10.0.0.1", "10.0.0.2"}),  # better than none
+        (("initial", "initial", "initial"), set()),
+    ],
+)
+def test_which_targets_are_tried(states: tuple[str, ...], tried: set[str]) -> None:
+    targets = [{"Id": address, "Port": "8000"} for address in ADDRESSES]
+    known = {(address, 8000): state for address, state in zip(ADDRESSES, states, strict=True)}
+    assert {target["Id"] for target in balancer.order(targets, known)} == tried
 
 
 @pytest.mark.parametrize(
@@ -119,8 +130,8 @@ def test_forgets_the_health_of_targets_that_are_gone() -> None:
     checks = balancer.HealthChecks()
     checks._known = {("group", "10.0.0.1", 80): Health("healthy"), ("other", "10.0.0.1", 80): Health("healthy")}
     checks.keep_only("group", [])
-    assert checks.healthy("group") == []
-    assert checks.healthy("other") == [("10.0.0.1", 80)]
+    assert checks.states("group") == {}
+    assert checks.states("other") == {("10.0.0.1", 80): "healthy"}
 
 
 REQUEST = {"StackId": "stack", "RequestId": "request", "LogicalResourceId": "Migration"}

@@ -73,11 +73,16 @@ def is_success(status: int, matcher: str) -> bool:
     return False
 
 
-def order(targets: Sequence[Mapping[str, Any]], healthy: Iterable[tuple[str, int]]) -> list[Mapping[str, Any]]:
-    """The healthy ones of `targets` in the order in which to try them."""
-    known = set(healthy)
-    found = [target for target in targets if (str(target["Id"]), int(target["Port"])) in known]
-    return random.sample(found, len(found))
+def order(targets: Sequence[Mapping[str, Any]], states: Mapping[tuple[str, int], str]) -> list[Mapping[str, Any]]:
+    """The targets to try, in order: the healthy ones, and where there are none, the unhealthy ones, as a real load balancer does.
+
+    `states` has address and port. One that has never answered well nor badly gets no request.
+    """
+    for wanted in ("healthy", "unhealthy"):
+        found = [one for one in targets if states.get((str(one["Id"]), int(one["Port"]))) == wanted]
+        if found:
+            return random.sample(found, len(found))
+    return []
 
 
 def may_try_another(method: str, status: int, body: object) -> bool:
@@ -103,12 +108,10 @@ class HealthChecks:
         with self._lock:
             return self._known.get(target, Health()).state
 
-    def healthy(self, group: str) -> list[tuple[str, int]]:
-        """Address and port of the group's healthy targets."""
+    def states(self, group: str) -> dict[tuple[str, int], str]:
+        """The state of each of the group's targets, by address and port."""
         with self._lock:
-            return [
-                target[1:] for target, health in self._known.items() if target[0] == group and health.state == "healthy"
-            ]
+            return {target[1:]: health.state for target, health in self._known.items() if target[0] == group}
 
     def keep_only(self, group: str, targets: Iterable[Mapping[str, Any]]) -> None:
         """Forgets the group's other targets: a later container may have the address of an earlier one."""
@@ -162,7 +165,7 @@ def answers(service: Mapping[str, Any]) -> bool:
     wanted = int(service.get("desiredCount", 0))
     groups = [place["targetGroupArn"] for place in service.get("loadBalancers") or () if place.get("targetGroupArn")]
     return int(service.get("runningCount", 0)) >= wanted and all(
-        len(CHECKS.healthy(group)) >= wanted for group in groups
+        list(CHECKS.states(group).values()).count("healthy") >= wanted for group in groups
     )
 
 
@@ -189,7 +192,7 @@ def _install_proxy(checks: HealthChecks) -> None:
             return await original(arn, method, path, *args)
         headers, body, query, raw_query, raw_path = (*args, None, None)[:5]
         answer: Any = (503, {"Content-Type": "text/plain"}, b"no target of the load balancer is healthy\n")
-        for target in order(alb._targets.get(arn, ()), checks.healthy(arn)):
+        for target in order(alb._targets.get(arn, ()), checks.states(arn)):
             answer = await alb._proxy_http_target(
                 target, group, method, raw_path or path, headers, body, query, raw_query
             )
