@@ -58,9 +58,11 @@ def project(tmp_path: Path) -> Iterator[Project]:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     made = make_project(tmp_path_factory.mktemp("site") / "project")
-    cloud.up(made)
-    yield Site(made, _image(made, tmp_path_factory.mktemp("image")))
-    cloud.clean(made)
+    try:
+        cloud.up(made)
+        yield Site(made, _image(made, tmp_path_factory.mktemp("image")))
+    finally:
+        cloud.clean(made)
 
 
 def _image(project: Project, scratch: Path) -> str:
