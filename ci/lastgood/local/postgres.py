@@ -44,7 +44,7 @@ def lock() -> Lock:
     locked = Lock.read(LOCK)
     if locked.seeds != seeds_hash(SEEDS):
         raise UsageError(
-            f"{LOCK} was not made from {SEEDS} as it is now: run `lastgood lock-base {SEEDS}` and commit it"
+            f"{LOCK} was not made from {SEEDS} as it is now: run `lastgood lock-base --seeds {SEEDS}` and commit it"
         )
     return locked
 
