@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -52,9 +53,16 @@ def main(command: list[str]) -> int:
         client.close()
 
 
+def _terminated(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _terminated)  # so that a cancelled run removes the server, too
     try:
         raise SystemExit(main(sys.argv[1:]))
     except LastgoodError as error:
         print(f"tests/with_postgres.py: {error}", file=sys.stderr)
         raise SystemExit(error.exit_status) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
