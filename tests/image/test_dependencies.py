@@ -109,3 +109,16 @@ def test_an_index_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.Monke
     assert refusal(tmp_path, f"alpha==1.0 --hash=sha256:{ZERO}\n") == (
         "the Python index does not answer, so what requirements.txt locks could not be fetched: check the network and pip's settings"
     )
+
+
+def test_a_record_names_what_is_there_and_no_program_of_this_machine(tmp_path: Path) -> None:
+    folder = tmp_path / "shop-1.0.dist-info"
+    folder.mkdir()
+    (tmp_path / "shop.py").touch()
+    record = folder / "RECORD"
+    record.write_text(
+        "shop.py,sha256=a,1\n../../bin/shop,sha256=of-a-line-that-names-this-python,9\nshop-1.0.dist-info/RECORD,,\ngone.po,sha256=c,2\n",
+        encoding="utf-8",
+    )
+    dependencies._trim(tmp_path)
+    assert record.read_text(encoding="utf-8") == "shop-1.0.dist-info/RECORD,,\nshop.py,sha256=a,1\n"

@@ -16,7 +16,7 @@ from lastgood.lock.debian import Lock, seeds_hash
 from lastgood.project import ImageSettings, cache
 
 # Counted up whenever the recipes below change what they make, so that no cache entry of an older recipe is used.
-RECIPE = 1
+RECIPE = 2
 
 _STDLIB = f"usr/lib/python{python.VERSION}"
 
@@ -137,10 +137,11 @@ def compile_tree(tree: Path, folders: list[str], interpreter: Path) -> None:
     """Byte-compiles `folders` of `tree` by the Python of the root `interpreter`.
 
     Unchecked-hash files never look at the source's time, which layers set to one value; `-f` replaces what an import during the
-    compilation itself may have written. Raises UsageError naming the file that does not compile.
+    compilation itself may have written. One process in a fixed order: what a process has compiled before decides which strings it shares,
+    and so a few bytes of a later file. Raises UsageError naming the file that does not compile.
     """
     program = python.wrapper(interpreter, interpreter.parent / "bin")
-    arguments = ["-B", "-m", "compileall", "-q", "-f", "-j", "0", "--invalidation-mode", "unchecked-hash"]
+    arguments = ["-B", "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash"]
     arguments += ["-s", str(tree), "-p", "/", *[str(tree / folder) for folder in sorted(folders)]]
     done = python.run(program, arguments, environment={"PYTHONNODEBUGRANGES": "1"})
     if done.returncode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import re
@@ -14,7 +15,7 @@ from lastgood.errors import UsageError
 from lastgood.image import base, python, store
 from lastgood.project import Project, cache
 
-RECIPE = 1
+RECIPE = 2
 _PLATFORMS = ("manylinux_2_36_x86_64", "manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 _BOTOCORE_KEPT = ("cloudformation", "ssm", "sts", "s3", "sqs", "secretsmanager")
 
@@ -125,3 +126,13 @@ def _trim(target: Path) -> None:
             file.unlink()
     for catalogue in target.rglob("locale/*/LC_MESSAGES/*.po"):
         catalogue.unlink()
+    for record in target.glob("*.dist-info/RECORD"):
+        _keep_record(record, target)
+
+
+def _keep_record(record: Path, target: Path) -> None:
+    """Leaves in a RECORD what is there: the hash of a program's first line, which names this machine's Python, must not stay behind."""
+    with record.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.reader(file) if row and (target / row[0]).is_file()]
+    with record.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(sorted(rows))
