@@ -39,6 +39,10 @@ _OPTIONS = {
 _NOT_WANTED = ("usr/share/doc/", "usr/share/man/", "usr/share/locale/", "usr/share/lintian/", "usr/share/info/")
 
 
+# Counted up whenever what is made from the packages changes, so that no cache entry of an older recipe is used.
+RECIPE = 2
+
+
 def lock() -> Lock:
     """The packages of the image. Raises UsageError where the lock is missing, damaged or not made from its seeds."""
     locked = Lock.read(LOCK)
@@ -80,7 +84,7 @@ def _build(client: Any, project: Project, name: str) -> None:
         )
         _finish(root)
 
-    tree = store.entry(cache() / "postgres" / locked.key(STAGE), make) / "root"
+    tree = store.entry(cache() / "postgres" / f"{locked.key(STAGE)[:24]}-{RECIPE}", make) / "root"
     with tempfile.TemporaryDirectory(dir=cache()) as scratch:
         archive = Path(scratch) / "root.tar"
         layers.write([(tree, "")], archive)
