@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from lastgood import project
 from lastgood.errors import UsageError
-from lastgood.project import Environment, ImageSettings, LocalSettings
+from lastgood.project import Budget, Environment, ImageSettings, LocalSettings, LockSettings
 
 Write = Callable[[str], Path]
 
@@ -54,7 +54,7 @@ def test_the_least_that_is_needed_and_its_defaults(write: Write) -> None:
     folder = write(RIGHT)
     found = project.load(folder)
     assert (found.root, found.name, found.app, found.settings) == (folder, "shop", folder / "web", "shop.settings")
-    assert found.image == ImageSettings(budget=60_000_000, mirror=None, dockerfile=None, environment={})
+    assert found.image == ImageSettings(budget=Budget(total=60_000_000), mirror=None, dockerfile=None, environment={})
     assert found.local == LocalSettings(port=4566, site_port=8000, database_port=54320)
     assert found.environments == {"local": Environment(name="local", stack="shop-local")}
 
@@ -81,7 +81,7 @@ parameters = { VpcId = "vpc-1" }
     )
     found = project.load(folder)
     assert found.image == ImageSettings(
-        budget=31_500_000,
+        budget=Budget(total=31_500_000),
         mirror="http://mirror.example/debian",
         dockerfile="docker/Dockerfile",
         environment={"SECRET_KEY": "only-to-build"},
@@ -99,37 +99,43 @@ def test_it_is_found_from_a_folder_below(write: Write) -> None:
     assert project.load(folder / "web/deep").root == folder
 
 
+IMAGE_KEYS = (
+    "compression, sources, mirror, snapshot, dockerfile, platforms, packages, build-packages, aws-services, languages, keep, accept, "
+    "budget, environment"
+)
+
+
 @pytest.mark.parametrize(
     ("addition", "message"),
     [
         pytest.param(
             'setings = "x"\n',
             "pyproject.toml:5: [tool.lastgood] setings: there is no such key (did you mean 'settings'?); "
-            "it takes project, app, settings, image, local, environments",
+            "it takes project, app, settings, image, lock, local, environments",
             id="unknown key",
         ),
         pytest.param(
             "zebra = 1\n",
             "pyproject.toml:5: [tool.lastgood] zebra: there is no such key; "
-            "it takes project, app, settings, image, local, environments",
+            "it takes project, app, settings, image, lock, local, environments",
             id="unknown key, nothing near",
         ),
         pytest.param(
             "\n[tool.lastgood.image]\n\nbugdet = '3 MB'\n",
             "pyproject.toml:8: [tool.lastgood.image] bugdet: there is no such key (did you mean 'budget'?); "
-            "it takes budget, mirror, dockerfile, environment",
+            f"it takes {IMAGE_KEYS}",
             id="unknown key of a table",
         ),
         pytest.param(
             'image = { bugdet = "3 MB" }\n',
             "pyproject.toml:5: [tool.lastgood.image] bugdet: there is no such key (did you mean 'budget'?); "
-            "it takes budget, mirror, dockerfile, environment",
+            f"it takes {IMAGE_KEYS}",
             id="unknown key of an inline table",
         ),
         pytest.param(
             "[tool.lastgood.imgae]\nbudget = '3 MB'\n",
             "pyproject.toml:5: [tool.lastgood] imgae: there is no such key (did you mean 'image'?); "
-            "it takes project, app, settings, image, local, environments",
+            "it takes project, app, settings, image, lock, local, environments",
             id="unknown table",
         ),
         pytest.param(
@@ -178,6 +184,63 @@ def test_it_is_found_from_a_folder_below(write: Write) -> None:
             "[tool.lastgood.image]\nbudget = '0 MB'\n",
             "pyproject.toml:6: [tool.lastgood.image] budget: '0 MB' leaves no room for any image",
             id="budget of nothing",
+        ),
+        pytest.param(
+            "[tool.lastgood.image]\nbudget = 3\n",
+            "pyproject.toml:6: [tool.lastgood.image] budget: must be a size or a table, not 3",
+            id="budget is a number",
+        ),
+        pytest.param(
+            "[tool.lastgood.image.budget]\ntotal = '30 MB'\ngrowht = '1 MB'\n",
+            "pyproject.toml:7: [tool.lastgood.image.budget] growht: there is no such key (did you mean 'growth'?); "
+            "it takes total, growth, files, distributions",
+            id="unknown key of the budget",
+        ),
+        pytest.param(
+            "[tool.lastgood.image.budget.distributions]\nbotocore = 'much'\n",
+            "pyproject.toml:6: [tool.lastgood.image.budget.distributions] botocore: 'much' must be a size, as “30 MB”",
+            id="budget of a distribution",
+        ),
+        pytest.param(
+            "[tool.lastgood.image.budget]\nfiles = 0\n",
+            "pyproject.toml:6: [tool.lastgood.image.budget] files: 0 leaves no room for any image",
+            id="no files",
+        ),
+        pytest.param(
+            "[tool.lastgood.image]\nplatforms = ['linux/arm']\n",
+            "pyproject.toml:6: [tool.lastgood.image] platforms: 'linux/arm' is none of linux/amd64, linux/arm64 "
+            "(did you mean 'linux/arm64'?)",
+            id="unknown platform",
+        ),
+        pytest.param(
+            "[tool.lastgood.image]\nplatforms = []\n",
+            "pyproject.toml:6: [tool.lastgood.image] platforms: must name one of linux/amd64, linux/arm64",
+            id="no platform",
+        ),
+        pytest.param(
+            "[tool.lastgood.image]\npackages = ['libpq5', 'libpq5']\n",
+            "pyproject.toml:6: [tool.lastgood.image] packages: names something twice",
+            id="package twice",
+        ),
+        pytest.param(
+            "[tool.lastgood.image]\npackages = [5]\n",
+            "pyproject.toml:6: [tool.lastgood.image] packages: must hold strings, not 5",
+            id="package is no string",
+        ),
+        pytest.param(
+            "[tool.lastgood.image]\ncompression = 'xz'\n",
+            "pyproject.toml:6: [tool.lastgood.image] compression: 'xz' must be one of zstd, gzip",
+            id="unknown compression",
+        ),
+        pytest.param(
+            "[tool.lastgood.image]\nsources = 'none'\n",
+            "pyproject.toml:6: [tool.lastgood.image] sources: 'none' must be one of app, all",
+            id="unknown sources",
+        ),
+        pytest.param(
+            "[tool.lastgood.lock]\ncooldown = 400\n",
+            "pyproject.toml:6: [tool.lastgood.lock] cooldown: 400 must be days, 0 to 365",
+            id="cooldown out of range",
         ),
         pytest.param(
             "[tool.lastgood.image.environment]\nDEBUG = false\n",
@@ -301,3 +364,43 @@ def test_the_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert project.cache() == tmp_path / "xdg/lastgood"
     monkeypatch.setenv("LASTGOOD_CACHE", str(tmp_path / "own"))
     assert project.cache() == tmp_path / "own"
+
+
+def test_all_that_the_image_takes(write: Write) -> None:
+    addition = """
+[tool.lastgood.image]
+platforms = ["linux/arm64", "linux/amd64"]
+packages = ["libpq5"]
+build-packages = ["libpq-dev"]
+compression = "gzip"
+sources = "all"
+aws-services = ["s3"]
+languages = []
+keep = ["*/locale/*"]
+accept = ["second-openssl: psycopg-binary"]
+snapshot = "https://snapshot.example/archive"
+
+[tool.lastgood.image.budget]
+total = "30 MB"
+growth = "1 MB"
+files = 5000
+distributions = { "Foo_Bar" = "2 kB" }
+
+[tool.lastgood.lock]
+cooldown = 7
+"""
+    found = project.load(write(RIGHT + addition))
+    assert found.lock == LockSettings(cooldown=7)
+    assert found.image == ImageSettings(
+        budget=Budget(total=30_000_000, growth=1_000_000, files=5000, distributions={"foo-bar": 2000}),
+        platforms=("linux/arm64", "linux/amd64"),
+        packages=("libpq5",),
+        build_packages=("libpq-dev",),
+        compression="gzip",
+        sources="all",
+        aws_services=("s3",),
+        languages=(),
+        keep=("*/locale/*",),
+        accept=("second-openssl: psycopg-binary",),
+        snapshot="https://snapshot.example/archive",
+    )

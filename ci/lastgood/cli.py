@@ -101,8 +101,8 @@ def scan(options: argparse.Namespace) -> None:
     project = _project(options)
     image = builder.last(project)
     with step("scan") as shown:
-        facts = measure.scan(image, project.image.budget)
-        shown.note(f"{megabytes(image.size)} of {megabytes(project.image.budget)}")
+        facts = measure.scan(image, project.image.budget.total)
+        shown.note(f"{megabytes(image.size)} of {megabytes(project.image.budget.total)}")
     _result(options, facts, measure.render(facts))
     if facts["findings"]:
         raise Refused("the scan found " + "; ".join(finding["text"] for finding in facts["findings"]))

@@ -13,19 +13,61 @@ from typing import Any
 
 from lastgood.errors import UsageError
 
+PLATFORMS = ("linux/amd64", "linux/arm64")
+COMPRESSIONS = ("zstd", "gzip")
+SOURCES = ("app", "all")
+_KINDS: Mapping[str, type | tuple[type, ...]] = {
+    "a string": str,
+    "a whole number": int,
+    "a table": dict,
+    "a list": list,
+    "a size or a table": (str, dict),
+}
 _UNITS = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]")
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 @dataclass(frozen=True)
-class ImageSettings:
-    """`[tool.lastgood.image]`. `budget` is in bytes, of the compressed image."""
+class Budget:
+    """What the image may weigh, compressed, in bytes. `growth` is against last good, `distributions` by normalised name."""
 
-    budget: int = 60_000_000
+    total: int = 60_000_000
+    growth: int | None = None
+    files: int | None = None
+    distributions: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """`[tool.lastgood.image]`.
+
+    `packages` and `build_packages` are Debian packages that the project adds to the runtime and the wheels stage. `aws_services` and
+    `languages` say what data is kept (None: found by reading the project). `sources` is `app` or `all`: whose `.py` files are in the
+    image. `accept` lists findings of the scan that are known and accepted, as `second-openssl: psycopg-binary`.
+    """
+
+    budget: Budget = field(default_factory=Budget)
+    platforms: tuple[str, ...] = ("linux/amd64",)
+    packages: tuple[str, ...] = ()
+    build_packages: tuple[str, ...] = ()
+    compression: str = "zstd"
+    sources: str = "app"
+    aws_services: tuple[str, ...] | None = None
+    languages: tuple[str, ...] | None = None
+    keep: tuple[str, ...] = ()
+    accept: tuple[str, ...] = ()
     mirror: str | None = None
+    snapshot: str | None = None
     dockerfile: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LockSettings:
+    """`[tool.lastgood.lock]`. Files that were uploaded less than `cooldown` days ago are not taken."""
+
+    cooldown: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,6 +101,7 @@ class Project:
     image: ImageSettings
     local: LocalSettings
     environments: Mapping[str, Environment]
+    lock: LockSettings = field(default_factory=LockSettings)
 
     @property
     def state(self) -> Path:
@@ -156,15 +199,28 @@ class _Reader:
         if not isinstance(data, dict):
             parent, _, key = table.rpartition(".")
             raise self.wrong(parent, key, f"must be a table ([{table}])")
-        kinds: dict[str, type] = {"a string": str, "a whole number": int, "a table": dict}
         for key, value in data.items():
             if key not in known:
                 names = ", ".join(known)
                 raise self.wrong(table, key, f"there is no such key{_nearest(key, known)}; it takes {names}")
-            kind = kinds[known[key]]
-            if not isinstance(value, kind) or isinstance(value, bool):
+            if not isinstance(value, _KINDS[known[key]]) or isinstance(value, bool):
                 raise self.wrong(table, key, f"must be {known[key]}, not {value!r}")
         return data
+
+    def list_of(
+        self, table: str, key: str, values: Mapping[str, Any], choices: tuple[str, ...] = ()
+    ) -> tuple[str, ...]:
+        """The list of strings under `key`, each one of `choices` where there are any."""
+        for value in values[key]:
+            if not isinstance(value, str):
+                raise self.wrong(table, key, f"must hold strings, not {value!r}")
+            if choices and value not in choices:
+                raise self.wrong(
+                    table, key, f"{value!r} is none of {', '.join(choices)}{_nearest(value, dict.fromkeys(choices))}"
+                )
+        if len(set(values[key])) != len(values[key]):
+            raise self.wrong(table, key, "names something twice")
+        return tuple(values[key])
 
     def strings(self, table: str, data: Any) -> dict[str, str]:
         for key, value in data.items():
@@ -175,7 +231,7 @@ class _Reader:
     def project(self, data: Any) -> Project:
         top = "tool.lastgood"
         known = dict.fromkeys(("project", "app", "settings"), "a string")
-        known |= dict.fromkeys(("image", "local", "environments"), "a table")
+        known |= dict.fromkeys(("image", "lock", "local", "environments"), "a table")
         values = self.only(top, data, known)
         for key in ("project", "settings"):
             if key not in values:
@@ -198,26 +254,72 @@ class _Reader:
             image=self.image(values.get("image", {})),
             local=self.local(values.get("local", {})),
             environments=self.environments(name, values.get("environments", {})),
+            lock=self.lock(values.get("lock", {})),
         )
 
     def image(self, data: Any) -> ImageSettings:
         table = "tool.lastgood.image"
-        known = dict.fromkeys(("budget", "mirror", "dockerfile"), "a string") | {"environment": "a table"}
+        lists = ("platforms", "packages", "build-packages", "aws-services", "languages", "keep", "accept")
+        known = dict.fromkeys(("compression", "sources", "mirror", "snapshot", "dockerfile"), "a string")
+        known |= dict.fromkeys(lists, "a list") | {"budget": "a size or a table", "environment": "a table"}
         values = self.only(table, data, known)
-        budget = ImageSettings.budget
-        if "budget" in values:
-            found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(B|kB|MB|GB)?", values["budget"].strip())
-            if not found:
-                raise self.wrong(table, "budget", f"{values['budget']!r} must be a size, as “30 MB”")
-            budget = int(float(found.group(1)) * _UNITS[found.group(2) or ""])
-            if not budget:
-                raise self.wrong(table, "budget", f"{values['budget']!r} leaves no room for any image")
+        chosen: dict[str, Any] = {}
+        for key, choices in (("compression", COMPRESSIONS), ("sources", SOURCES)):
+            if key in values:
+                if values[key] not in choices:
+                    raise self.wrong(table, key, f"{values[key]!r} must be one of {', '.join(choices)}")
+                chosen[key] = values[key]
+        for key in lists:
+            if key in values:
+                chosen[key.replace("-", "_")] = self.list_of(
+                    table, key, values, PLATFORMS if key == "platforms" else ()
+                )
+        if chosen.get("platforms") == ():
+            raise self.wrong(table, "platforms", f"must name one of {', '.join(PLATFORMS)}")
         return ImageSettings(
-            budget=budget,
+            **chosen,
+            budget=self.budget(table, values.get("budget", {})),
             mirror=values.get("mirror"),
+            snapshot=values.get("snapshot"),
             dockerfile=values.get("dockerfile"),
             environment=self.strings(f"{table}.environment", values.get("environment", {})),
         )
+
+    def budget(self, above: str, data: Any) -> Budget:
+        if isinstance(data, str):
+            return Budget(total=self.size(above, "budget", data))
+        table = f"{above}.budget"
+        known = {"total": "a string", "growth": "a string", "files": "a whole number", "distributions": "a table"}
+        values = self.only(table, data, known)
+        if values.get("files", 1) < 1:
+            raise self.wrong(table, "files", f"{values['files']} leaves no room for any image")
+        limits = self.strings(f"{table}.distributions", values.get("distributions", {}))
+        return Budget(
+            total=self.size(table, "total", values["total"]) if "total" in values else Budget.total,
+            growth=self.size(table, "growth", values["growth"]) if "growth" in values else None,
+            files=values.get("files"),
+            distributions={
+                re.sub(r"[-_.]+", "-", name).lower(): self.size(f"{table}.distributions", name, text)
+                for name, text in limits.items()
+            },
+        )
+
+    def size(self, table: str, key: str, text: str) -> int:
+        """The bytes that `text` means, as `30 MB`."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(B|kB|MB|GB)?", text.strip())
+        if not found:
+            raise self.wrong(table, key, f"{text!r} must be a size, as “30 MB”")
+        size = int(float(found.group(1)) * _UNITS[found.group(2) or ""])
+        if not size:
+            raise self.wrong(table, key, f"{text!r} leaves no room for any image")
+        return size
+
+    def lock(self, data: Any) -> LockSettings:
+        table = "tool.lastgood.lock"
+        values = self.only(table, data, {"cooldown": "a whole number"})
+        if not 0 <= values.get("cooldown", 0) <= 365:
+            raise self.wrong(table, "cooldown", f"{values['cooldown']} must be days, 0 to 365")
+        return LockSettings(**values)
 
     def local(self, data: Any) -> LocalSettings:
         table = "tool.lastgood.local"
