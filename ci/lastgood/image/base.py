@@ -8,12 +8,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from lastgood import bundle
 from lastgood.errors import UsageError
 from lastgood.image import debian, python, store
-from lastgood.lock import mirror
-from lastgood.lock.debian import Lock, seeds_hash
-from lastgood.project import ImageSettings, cache
+from lastgood.image.platform import native
+from lastgood.lock import mirror, packages
+from lastgood.lock.debian import Lock
+from lastgood.project import ImageSettings, Project, cache
 
 # Counted up whenever the recipes below change what they make, so that no cache entry of an older recipe is used.
 RECIPE = 2
@@ -48,14 +48,9 @@ _GROUP = "root:x:0:\nnonroot:x:65532:\n"
 _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
 
 
-def lock() -> Lock:
-    """The bundle's Debian lock. Raises UsageError where it does not belong to docker/base.toml."""
-    file = bundle.path("docker/base.lock")
-    locked = Lock.read(file)
-    seeds = file.with_suffix(".toml")
-    if locked.seeds != seeds_hash(seeds):
-        raise UsageError(f"{file} was not made from {seeds} as it is now: run `lastgood lock-base` and commit it")
-    return locked
+def lock(project: Project | None = None) -> Lock:
+    """The Debian lock of the project's own packages if it adds any, else the bundle's. Raises UsageError where it is stale."""
+    return packages.locked(project)
 
 
 def runtime(settings: ImageSettings) -> Path:
@@ -74,7 +69,7 @@ def runtime_key() -> str:
 
 
 def _key(stage: str, locked: Lock) -> str:
-    recipe = json.dumps([RECIPE, stage, _TRIM, _NEVER, _USERS, _GROUP, _NSSWITCH, locked.key(stage)])
+    recipe = json.dumps([RECIPE, stage, _TRIM, _NEVER, _USERS, _GROUP, _NSSWITCH, locked.key(stage, native().debian)])
     return hashlib.sha256(recipe.encode()).hexdigest()
 
 
@@ -83,7 +78,12 @@ def _root(stage: str, settings: ImageSettings, finish: Callable[[Path], None]) -
     trim = _TRIM if stage == "runtime" else _NEVER
 
     def make(folder: Path) -> None:
-        files = debian.fetch(locked.stages[stage], lambda: mirror.find(settings.mirror, locked.suite), cache())
+        files = debian.fetch(
+            locked.packages(stage, native().debian),
+            lambda: mirror.find(settings.mirror, locked.suite),
+            cache(),
+            mirror.snapshot(settings.snapshot, locked.resolved),
+        )
         root = folder / "root"
         # The certificates are read when the bundle is made, and removed after it.
         debian.unpack(
