@@ -26,6 +26,10 @@ _KEYRING = Path(__file__).with_name("debian-archive-keyring.pgp")
 _TIMEOUT = 60  # seconds, for one answer of the mirror
 
 
+class NotThere(UsageError):
+    """The mirror answers, and does not have the file."""
+
+
 def suites(suite: str) -> tuple[tuple[str, str], ...]:
     """(archive, suite) of all that a machine of this suite installs from."""
     return ("debian", suite), ("debian", f"{suite}-updates"), ("debian-security", f"{suite}-security")
@@ -54,9 +58,13 @@ def index(mirror: Mirror, archive: str, suite: str, found: Release, name: str) -
         body = kept.read_bytes()
         if hashlib.sha256(body).hexdigest() == digest:
             return body
-    folder = f"dists/{suite}/{name}".rpartition("/")[0]
-    url = mirror.url(archive, f"{folder}/by-hash/SHA256/{digest}")
-    body = _get(url)
+    path = f"dists/{suite}/{name}"
+    url = mirror.url(archive, f"{path.rpartition('/')[0]}/by-hash/SHA256/{digest}")
+    try:
+        body = _get(url)
+    except NotThere:  # not every mirror keeps every index by its hash, too
+        url = mirror.url(archive, path)
+        body = _get(url)
     if hashlib.sha256(body).hexdigest() != digest:
         raise UsageError(f"{masked(url)} does not have the sha256 that the signed {origin} names: try another mirror")
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -79,8 +87,10 @@ def _get(url: str) -> bytes:
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
-        reason = masked(str(getattr(error, "reason", error)))
-        raise UsageError(
+        cause = getattr(error, "reason", error)
+        gone = isinstance(cause, FileNotFoundError) or getattr(error, "code", None) == 404
+        kind, reason = NotThere if gone else UsageError, masked(str(cause))
+        raise kind(
             f"the Debian mirror did not give {masked(url)}: {reason}; check the network, or name another mirror"
         ) from None
 
