@@ -61,7 +61,7 @@ def _compiled(project: Project, existing: str) -> str:
     source = project.root / "requirements.in"
     if not source.is_file():
         raise UsageError(f"{source} does not exist: list what the image needs there, one requirement a line")
-    root = base.wheels(project.image)
+    root = base.wheels(project)
     with tempfile.TemporaryDirectory(prefix="lastgood-lock-") as name:
         work = Path(name)
         # Compiled under its own name in an empty folder, so that the comments (“via -r requirements.in”) name no path of a machine.
