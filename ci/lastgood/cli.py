@@ -57,19 +57,20 @@ def lock_base(options: argparse.Namespace) -> None:
     """resolve the Debian packages of a base.toml to its lock (for those who keep the bundle)"""
     from lastgood import bundle
     from lastgood.lock import debian, mirror
+    from lastgood.lock.seeds import Seeds
     from lastgood.report.terminal import step
 
     seeds = Path(options.seeds) if options.seeds else bundle.path("docker/base.toml")
     target = seeds.with_suffix(".lock")
     with step(f"resolve {seeds.name}") as shown:
-        found = mirror.find(os.environ.get("LASTGOOD_DEBIAN_MIRROR"), debian.Seeds.read(seeds).suite)
-        locked = debian.resolve(seeds, found)
+        wanted = Seeds.read(seeds)
+        locked = debian.resolve(wanted, mirror.find(None, wanted.suite))
         changed = not target.is_file() or target.read_text(encoding="utf-8") != locked.text()
         if changed:
             part = target.with_name(f".{target.name}.part")
             part.write_text(locked.text(), encoding="utf-8")
             part.replace(target)
-        shown.note(", ".join(f"{name}: {len(packages)} packages" for name, packages in locked.stages.items()))
+        shown.note(", ".join(f"{name}: {len(locked.packages(name, 'amd64'))} packages" for name in locked.stages))
     _result(
         options,
         {"changed": changed, "file": str(target)},

@@ -8,12 +8,11 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lastgood import bundle
 from lastgood.errors import UsageError
 from lastgood.image import bytecode, debian, python, store
 from lastgood.image.platform import Platform, native
-from lastgood.lock import mirror
-from lastgood.lock.debian import Lock, seeds_hash
+from lastgood.lock import mirror, packages
+from lastgood.lock.debian import Lock
 from lastgood.project import ImageSettings, Project, cache
 
 # Counted up whenever the recipes below change what they make, so that no cache entry of an older recipe is used.
@@ -48,14 +47,8 @@ _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
 
 
 def lock(project: Project | None = None) -> Lock:
-    """The bundle's Debian lock. Raises UsageError where it does not belong to docker/base.toml."""
-    del project
-    file = bundle.path("docker/base.lock")
-    locked = Lock.read(file)
-    seeds = file.with_suffix(".toml")
-    if locked.seeds != seeds_hash(seeds):
-        raise UsageError(f"{file} was not made from {seeds} as it is now: run `lastgood lock-base` and commit it")
-    return locked
+    """The Debian lock of the project's own packages if it adds any, else the bundle's. Raises UsageError where it is stale."""
+    return packages.locked(project)
 
 
 def runtime(project: Project | None, platform: Platform) -> Path:
@@ -93,7 +86,7 @@ def key(stage: str, project: Project | None, platform: Platform) -> str:
     if stage == "runtime":
         settings = _settings(project)
         recipe += [settings.sources, sorted(settings.keep)]
-    recipe.append(lock(project).key(stage))
+    recipe.append(lock(project).key(stage, platform.debian))
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
 
 
@@ -111,8 +104,12 @@ def _root(
     def make(folder: Path) -> None:
         locked = lock(project)
         settings = _settings(project)
-        packages = locked.stages[stage]
-        files = debian.fetch(packages, lambda: mirror.find(settings.mirror, locked.suite), cache())
+        files = debian.fetch(
+            locked.packages(stage, platform.debian),
+            lambda: mirror.find(settings.mirror, locked.suite),
+            cache(),
+            mirror.snapshot(settings.snapshot, locked.resolved),
+        )
         root = folder / "root"
         # The certificates are read when the bundle is made, and removed after it.
         owners = debian.unpack(

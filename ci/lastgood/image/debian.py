@@ -12,16 +12,17 @@ import tempfile
 import urllib.error
 import urllib.request
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from debian.arfile import ArError
 from debian.debfile import DebError, DebFile
 
 from lastgood.errors import UsageError
 from lastgood.lock import parallel
 from lastgood.lock.debian import Package
-from lastgood.lock.mirror import Mirror
+from lastgood.lock.mask import masked
+from lastgood.lock.mirror import Mirror, Snapshot
 
 _TIMEOUT = 60  # seconds, for one answer of the mirror
 
@@ -47,47 +48,76 @@ def store(target: Path, chunks: Iterable[bytes], sha256: str) -> bool:
         Path(name).unlink(missing_ok=True)
 
 
-def fetch(packages: Iterable[Package], mirror: Callable[[], Mirror], cache: Path) -> dict[str, Path]:
-    """Brings every package into `cache`/debs and returns {package name: file}.
+def fetch(
+    packages: Iterable[Package], mirror: Callable[[], Mirror], cache: Path, snapshot: Snapshot | None = None
+) -> dict[str, Path]:
+    """Brings every package into `cache`/debs and returns {package name: file}, `name:architecture` for a name that is there twice.
 
-    `mirror` is asked only when something is missing. Raises UsageError for a version that vanished or a wrong hash.
+    Sources, in this order: the cache, the mirror, the snapshot archive if there is one; the hash decides. `mirror` is asked only when
+    something is missing. Raises UsageError for a version that vanished, a wrong hash, or a source that does not answer.
     """
     wanted = list(packages)
-    files = {package.name: cache / "debs" / f"{package.sha256}.deb" for package in wanted}
-    missing = [package for package in wanted if not files[package.name].is_file()]
+    count = Counter(package.name for package in wanted)
+    files = {
+        package.name if count[package.name] == 1 else f"{package.name}:{package.architecture}": _kept(package, cache)
+        for package in wanted
+    }
+    missing = [package for package in wanted if not _kept(package, cache).is_file()]
     if missing:
         source = mirror()
-        parallel.each(lambda package: _download(package, source, files[package.name]), missing, workers=8)
+        parallel.each(lambda package: _bring(package, source, snapshot, _kept(package, cache)), missing, workers=8)
     return files
 
 
-def _download(package: Package, mirror: Mirror, target: Path) -> None:
-    url = mirror.url(package.archive, package.path)
+def _kept(package: Package, cache: Path) -> Path:
+    return cache / "debs" / f"{package.sha256}.deb"
+
+
+def _bring(package: Package, mirror: Mirror, snapshot: Snapshot | None, target: Path) -> None:
+    """One package from the mirror, else from the snapshot archive. Raises UsageError for the first thing that went wrong."""
+    urls = [mirror.url(package.archive, package.path)]
+    urls += snapshot.urls(package.archive, package.path) if snapshot else ()
+    problems = []
+    for url in urls:
+        problem = _download(package, url, target)
+        if problem is None:
+            return
+        problems.append(problem)
+    raise UsageError(next((text for text in problems if text is not _VANISHED), _vanished(package, urls)))
+
+
+def _vanished(package: Package, urls: list[str]) -> str:
+    nor = f", nor in the snapshot archive ({masked(urls[1])})" if len(urls) > 1 else ""
+    hint = "" if nor else ", or set [tool.lastgood.image] snapshot to the address of an archive that keeps old versions"
+    return (
+        f"{package.name} {package.version} is no longer on the Debian mirror ({masked(urls[0])}){nor}: run `lastgood lock` (for the "
+        f"bundle's own lock `lastgood lock-base`) to lock the version that replaced it{hint}"
+    )
+
+
+_VANISHED = "vanished"
+
+
+def _download(package: Package, url: str, target: Path) -> str | None:
+    """Fetches one file; returns what went wrong: _VANISHED, or the sentence for a person."""
+    shown = masked(url)
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310  the scheme is checked where mirrors are named
             right = store(target, iter(lambda: answer.read(1 << 16), b""), package.sha256)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 404:
-            raise _vanished(package, url) from None
-        raise UsageError(
-            f"the Debian mirror answered {error.code} for {url}: try again, or name another mirror"
-        ) from None
+            return _VANISHED
+        return f"the Debian mirror answered {error.code} for {shown}: try again, or name another mirror"
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         if isinstance(reason, FileNotFoundError):  # what 404 is for a mirror in the file system
-            raise _vanished(package, url) from None
-        raise UsageError(
-            f"fetching {url} failed: {reason}; check the network and the disk, then run it again"
-        ) from None
-    if not right:
-        raise UsageError(f"{url} does not have the sha256 that the lock names for {package.name}: name another mirror")
-
-
-def _vanished(package: Package, url: str) -> UsageError:
-    return UsageError(
-        f"{package.name} {package.version} is no longer on the Debian mirror ({url}): run `lastgood lock-base` to lock the version "
-        "that replaced it"
+            return _VANISHED
+        return f"fetching {shown} failed: {masked(str(reason))}; check the network and the disk, then run it again"
+    return (
+        None
+        if right
+        else f"{shown} does not have the sha256 that the lock names for {package.name}: name another mirror"
     )
 
 
@@ -110,7 +140,7 @@ def unpack(
                 with package.data.tgz() as archive:
                     owners |= dict.fromkeys(_extract(name, archive, root, wanted), name)
                 control = package.control.debcontrol().dump()
-        except (DebError, ArError, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, UnicodeError) as error:
+        except (DebError, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, UnicodeError) as error:
             raise UsageError(
                 f"the package {name} can't be unpacked: {error or 'it ends too early'}; remove {file} and run it again"
             ) from None
