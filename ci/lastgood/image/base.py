@@ -180,7 +180,7 @@ def _finish_runtime(project: Project | None, platform: Platform, root: Path, own
     settings = _settings(project)
     if settings.sources == "app":
         for source in (root / python.STDLIB).rglob("*.py"):
-            if not kept(source.relative_to(root).as_posix(), settings.keep):
+            if not source.is_symlink() and not kept(source.relative_to(root).as_posix(), settings.keep):
                 bytecode.sourceless(source)
     _prune_empty(root / python.STDLIB)
 

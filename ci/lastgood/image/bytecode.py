@@ -48,7 +48,7 @@ def source_of(path: str) -> str | None:
 
 def compile_tree(tree: Path, folders: Iterable[str], interpreter: Path) -> None:
     """Byte-compiles `folders` of `tree` by the Python of the root `interpreter`. Raises UsageError naming the first file that does not."""
-    sources = [path for folder in folders for path in (tree / folder).rglob("*.py") if path.is_file()]
+    sources = [path for folder in folders for path in (tree / folder).rglob("*.py") if path.is_file() and not path.is_symlink()]
     broken = compile_files(tree, sources, interpreter)
     if broken:
         path, reason = min(broken.items())

@@ -158,7 +158,7 @@ def _extract(
     top = root.resolve()
     for member in archive:
         path = member.name.removeprefix("./").rstrip("/")
-        if not path or not wanted(path):
+        if path in ("", ".") or not wanted(path):
             continue
         if ".." in PurePosixPath(path).parts or path.startswith("/"):
             raise UsageError(f"{package} holds {path}, which lies outside the root file system: it is not used")
@@ -174,10 +174,10 @@ def _extract(
         member.mode |= 0o200
         if member.isdir() and (root / path).is_symlink():
             continue
-        member.name = (parent / PurePosixPath(path).name).relative_to(top).as_posix()
-        _place(archive, member, top)
+        name = (parent / PurePosixPath(path).name).relative_to(top).as_posix()
+        _place(archive, member, top, name)
         if not member.isdir():
-            yield member.name
+            yield name
 
 
 def leaves(path: str, link: str) -> bool:
@@ -185,8 +185,8 @@ def leaves(path: str, link: str) -> bool:
     return not link.startswith("/") and os.path.normpath(f"{PurePosixPath(path).parent}/{link}").split("/")[0] == ".."
 
 
-def _place(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> None:
-    target = root / member.name
+def _place(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path, name: str) -> None:
+    target = root / name
     if member.isdir():
         target.mkdir(parents=True, exist_ok=True)
         return
@@ -197,12 +197,12 @@ def _place(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> Non
     elif member.islnk():
         origin = root / member.linkname.removeprefix("./")
         if not origin.resolve().is_relative_to(root):
-            raise UsageError(f"{member.name} is a link to {member.linkname}, outside the root file system: it is not used")
+            raise UsageError(f"{name} is a link to {member.linkname}, outside the root file system: it is not used")
         os.link(origin, target)
     elif member.isfile():
         source = archive.extractfile(member)
         if source is None:
-            raise UsageError(f"{member.name} can't be read from its package: remove the cache and run it again")
+            raise UsageError(f"{name} can't be read from its package: remove the cache and run it again")
         with target.open("wb") as file:
             shutil.copyfileobj(source, file)
         target.chmod(member.mode & 0o777)

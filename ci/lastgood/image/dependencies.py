@@ -37,7 +37,7 @@ def requirements(project: Project) -> Path:
 
 def whole_key(project: Project, platform: Platform) -> str:
     """A sha256 of all that the whole tree is made from."""
-    facts = [RECIPE, platform.name, wheels.key(project, platform), base.runtime_key(None, platform)]
+    facts = [RECIPE, platform.name, wheels.key(project, platform), base.lock(project).key("runtime", platform.debian)]
     body = requirements(project).read_bytes() + b"\0" + json.dumps(facts).encode()
     return hashlib.sha256(body).hexdigest()
 
@@ -51,8 +51,8 @@ def whole(project: Project, platform: Platform | None = None) -> Path:
         target = tree / python.DIST_PACKAGES
         wheels.install(project, requirements(project), platform, folder / "wheels", target)
         shutil.rmtree(folder / "wheels")
-        interpreter = base.runtime(None, native())
-        bytecode.compile_files(tree, (path for path in target.rglob("*.py") if path.is_file()), interpreter)
+        interpreter = base.runtime(project, native())
+        bytecode.compile_files(tree, (path for path in target.rglob("*.py") if path.is_file() and not path.is_symlink()), interpreter)
         owners = recorded(target)
         base.write_owners(tree, owners, "python:unknown")
         by_owner = imports.modules(_below(json.loads((folder / "owners.json").read_text(encoding="utf-8"))))
