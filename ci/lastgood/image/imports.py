@@ -29,6 +29,11 @@ null = os.open(os.devnull, os.O_RDWR)
 for number in (0, 1, 2):
     os.dup2(null, number)
 sys.argv = ["python"]
+try:
+    import ctypes.util
+    ctypes.util.find_library = lambda name: None  # what it says in an image, which has no ldconfig and no compiler to ask
+except ImportError:
+    pass
 
 def forked(function):
     read, write = os.pipe()
@@ -71,11 +76,13 @@ def works(applications):
     return forked(attempt)[0] == b"1"
 
 if work["django"]:
-    applications = [name for name in CONTRIB if works(["django.contrib.contenttypes", "django.contrib.auth", name][-1:] if name in (
-        "django.contrib.contenttypes",) else list(dict.fromkeys(["django.contrib.contenttypes", "django.contrib.auth", name])))]
-    for name in work["applications"]:
-        if works([*applications, name]):
-            applications.append(name)
+    first = ["django.contrib.contenttypes", "django.contrib.auth"]
+    applications = [*first, *(name for name in [*CONTRIB, *work["applications"]] if name not in first)]
+    if not works(applications):
+        wanted, applications = applications[2:], first
+        for name in wanted:
+            if works([*applications, name]):
+                applications = [*applications, name]
     try:
         configure(applications)
     except BaseException:
@@ -117,7 +124,7 @@ def modules(names: Mapping[str, str]) -> dict[str, list[str]]:
     found: dict[str, set[str]] = {}
     for path, owner in names.items():
         match = re.fullmatch(r"((?:[^\W\d]\w*/)*[^\W\d]\w*)(?:\.py|\.cpython-[\w-]+\.so|\.abi3\.so|\.so)", path)
-        if match and "__pycache__" not in path:
+        if match and "__pycache__" not in path and not path.startswith("bin/"):
             parts = match.group(1).split("/")
             if parts[-1] == "__init__":
                 parts.pop()
