@@ -33,9 +33,12 @@ _SHELL = f"""set -e
 cd {_ROOT}
 python=/usr/bin/python{python.VERSION}
 export PYTHONPATH={_ROOT}/tools
-$python -m pip install --quiet --no-index --find-links requirements --no-compile --no-deps --target env -r requirements.txt
+(
+    unset _PYTHON_HOST_PLATFORM _PYTHON_SYSCONFIGDATA_NAME  # what it takes to build runs here
+    $python -m pip install --quiet --no-index --find-links requirements --no-compile --no-deps --target env -r requirements.txt
+)
 export PYTHONPATH={_ROOT}/tools:{_ROOT}/env PATH={_ROOT}/bin:{_ROOT}/env/bin:/usr/bin
-exec $python -m pip wheel --no-index --no-deps --no-build-isolation --no-cache-dir --no-clean -v -w out source
+exec $python -m pip wheel --no-index --no-deps --no-build-isolation --no-cache-dir -v -w out ./source
 """
 # Debian's pg_config is written in Perl, tells of the machine it runs on, and is all that stops libpq from being compiled against.
 _PG_CONFIG = """#!/bin/sh
