@@ -13,7 +13,7 @@ from typing import Any
 
 from lastgood import bundle
 from lastgood.errors import UsageError
-from lastgood.image import base, commit, dependencies, dockerfile, layers, oci, python, store
+from lastgood.image import base, commit, dependencies, dockerfile, layers, oci, platform, python, store
 from lastgood.image.layers import Layer
 from lastgood.project import Project, cache
 from lastgood.report.terminal import megabytes, step
@@ -86,12 +86,13 @@ def build(project: Project, *, allow_dirty: bool = False) -> Image:
     """
     made_from = commit.read(project.root, allow_dirty=allow_dirty)
     with step("base") as shown:
-        root = base.runtime(project.image)
-        parts = [_layer("base", base.runtime_key(), [(root, "")])]
+        here = platform.native()
+        root = base.runtime(project, here)
+        parts = [_layer("base", base.runtime_key(project, here), [(root, "")])]
         shown.note(megabytes(parts[0].compressed))
     with step("dependencies") as shown:
-        tree = dependencies.prepare(project)
-        parts.append(_layer("dependencies", dependencies.key(project), [(tree, "")]))
+        parts.append(_layer("dependencies", dependencies.key(project, here), [(dependencies.prepare(project, here), "")]))
+        tree = dependencies.whole(project)
         shown.note(megabytes(parts[1].compressed))
     with store.workspace(cache() / "work", f"{project.name}-") as work:
         # Settings may write when they are imported, and static files may go below the app: the layer is of a copy in which nothing ran.
@@ -168,7 +169,7 @@ def _run(project: Project, work: Path, root: Path, tree: Path, arguments: list[s
 
 def _static(project: Project, work: Path, root: Path, tree: Path, source: str) -> Layer:
     values = json.dumps(
-        [source, dependencies.key(project), sorted(project.image.environment.items()), project.settings]
+        [source, dependencies.key(project, platform.native()), sorted(project.image.environment.items()), project.settings]
     )
     key = hashlib.sha256(values.encode()).hexdigest()
     if (cache() / "layers" / f"static-{key[:24]}.json").is_file():
