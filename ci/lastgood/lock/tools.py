@@ -57,7 +57,7 @@ class Tools:
     """pip-compile in one folder of work, for one project."""
 
     def __init__(self, project: Project, work: Path) -> None:
-        root = base.wheels(project.image)
+        root = base.wheels(project)
         self._program = python.wrapper(root, root.parent / "bin")
         self._cooldown = project.lock.cooldown
         self._work = work
