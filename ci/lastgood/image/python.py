@@ -42,10 +42,25 @@ def wrapper(root: Path, folder: Path) -> Path:
 
 
 def run(
-    python: Path, arguments: Sequence[str], *, environment: Mapping[str, str], cwd: Path | None = None
+    python: Path,
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    cwd: Path | None = None,
+    given: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the wrapped Python with just `environment` (and a fixed hash seed); returns the process with its output as text."""
+    """Runs the wrapped Python with just `environment` (and a fixed hash seed) and `given` as its standard input.
+
+    Returns the process with its output as text.
+    """
     fixed = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
     return subprocess.run(
-        [str(python), *arguments], env=fixed | dict(environment), cwd=cwd, capture_output=True, text=True, check=False
+        [str(python), *arguments],
+        env=fixed | dict(environment),
+        cwd=cwd,
+        input=given,
+        stdin=subprocess.DEVNULL if given is None else None,
+        capture_output=True,
+        text=True,
+        check=False,
     )
