@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -112,9 +111,7 @@ def _application(project: Project, made_from: Commit, work: Path) -> tuple[list[
         migrator, migrator_key = _migrator(work, root, root_key, method)
         whole = _whole(project)
         tree_key = f"{_tree_key(project, here)} {root_key}"
-        made = trace.make(
-            trace.Work(project, stage / "app", found.files, root, whole, tree_key, migrator_key)
-        )
+        made = trace.make(trace.Work(project, stage / "app", found.files, root, whole, tree_key, migrator_key))
         tree = cache() / "static" / made.static / "tree"
         static = kept("static", f"{made.static}", method, lambda: [(tree, made.place)])
         shown.note(megabytes(static.compressed))

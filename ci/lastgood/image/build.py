@@ -36,15 +36,21 @@ def build(project: Project, *, allow_dirty: bool = False) -> Image:
         found = built.again(project, made_from.build, key)
         if found:
             return found
-        if project.image.dockerfile:
-            from lastgood.image import own as builder
-        else:
-            from lastgood.image import assemble as builder  # type: ignore[no-redef]
-        image = builder.build(project, made_from, key)
+        image = _make(project, made_from, key)
         built.keep(project, image)
         prune.register(cache(), built.file(project))
     prune.automatic(cache())
     return image
+
+
+def _make(project: Project, made_from: commit.Commit, key: str) -> Image:
+    if project.image.dockerfile:
+        from lastgood.image import own
+
+        return own.build(project, made_from, key)
+    from lastgood.image import assemble
+
+    return assemble.build(project, made_from, key)
 
 
 def whole_key(project: Project, made_from: commit.Commit) -> str:

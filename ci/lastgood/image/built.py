@@ -133,9 +133,7 @@ def last(project: Project) -> Image:
     try:
         image = Image.of(json.loads(file(project).read_bytes()))
     except FileNotFoundError:
-        raise UsageError(
-            f"nothing was built here yet ({file(project)} does not exist): run `lastgood build`"
-        ) from None
+        raise UsageError(f"nothing was built here yet ({file(project)} does not exist): run `lastgood build`") from None
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{file(project)} can't be read ({error}): run `lastgood build` again") from None
     gone = image.missing()

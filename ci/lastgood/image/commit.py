@@ -121,4 +121,4 @@ def files(folder: Path) -> list[str]:
     """
     listed = _answer(folder, _start(folder, _FILES))
     found = {name for name in listed.split("\0") if name}
-    return sorted(name for name in found if os.path.islink(folder / name) or os.path.isfile(folder / name))
+    return sorted(name for name in found if (path := folder / name).is_symlink() or path.is_file())

@@ -85,9 +85,7 @@ def _stage(file: Path) -> list[dict[str, Any]]:
     try:
         parser = DockerfileParser(fileobj=io.BytesIO(file.read_bytes()))
     except OSError as error:
-        raise UsageError(
-            f"{file} can't be read ({error.strerror}): install lastgood again"
-        ) from None
+        raise UsageError(f"{file} can't be read ({error.strerror}): install lastgood again") from None
     inside: list[dict[str, Any]] | None = None
     for entry in parser.structure:
         if entry["instruction"] == "FROM":

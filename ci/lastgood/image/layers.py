@@ -75,10 +75,9 @@ def write(trees: Iterable[tuple[Path, str]], target: Path) -> None:
         for parent in Path(name).parents:
             if parent.as_posix() != ".":
                 entries.setdefault(parent.as_posix(), None)
-    with store.replacing(target) as part, part.open("wb") as file:
-        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            for name in sorted(entries):
-                _add(archive, name, entries[name])
+    with store.replacing(target) as part, tarfile.open(part, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name in sorted(entries):
+            _add(archive, name, entries[name])
 
 
 def _walk(tree: Path) -> Iterable[Path]:
@@ -118,7 +117,9 @@ def _add(archive: tarfile.TarFile, name: str, path: Path | None) -> None:
         info.mode = 0o755 if mode & 0o100 else 0o644
         archive.addfile(info, io.BytesIO(body))
     else:
-        raise UsageError(f"{path} is {_KINDS[stat.S_IFMT(mode)]}, which has no place in an image: remove it, then build again")
+        raise UsageError(
+            f"{path} is {_KINDS[stat.S_IFMT(mode)]}, which has no place in an image: remove it, then build again"
+        )
 
 
 def seal(name: str, tar: Path, method: str = "zstd", *, once: bool = True) -> Layer:

@@ -81,9 +81,7 @@ def index(manifests: Mapping[str, bytes], annotations: Mapping[str, str]) -> byt
         {"mediaType": MANIFEST_TYPE, "digest": digest(body), "size": len(body), "platform": platform(name)}
         for name, body in manifests.items()
     ]
-    return encode(
-        {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries, "annotations": dict(annotations)}
-    )
+    return encode({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries, "annotations": dict(annotations)})
 
 
 def archive(target: Path, configuration: bytes, layers: Sequence[Layer], tag: str) -> None:

@@ -14,9 +14,11 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lastgood.errors import Refused, UsageError
 from lastgood.image import store
+from lastgood.report.terminal import megabytes, table
 
 DAYS = 30  # unused for so long, an entry goes
 SIZE = 5_000_000_000  # bytes, unless LASTGOOD_CACHE_SIZE says another
@@ -61,7 +63,11 @@ def entries(folder: Path) -> list[Entry]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")] if folder.is_dir() else []
+    return (
+        [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        if folder.is_dir()
+        else []
+    )
 
 
 def _size(path: Path) -> int:
@@ -90,6 +96,31 @@ def superfluous(found: Iterable[Entry], used: set[Path], now: float, size: int, 
             gone.append(one)
             total -= one.size
     return gone
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """JSON-able facts: the folder, its limit, and for each kind how many entries it has, their bytes, and how many days ago the oldest
+    was used."""
+    found = entries(folder)
+    now = time.time()
+    kinds = []
+    for kind in sorted({one.kind for one in found}):
+        same = [one for one in found if one.kind == kind]
+        oldest = max(now - one.used for one in same)
+        size = sum(one.size for one in same)
+        kinds.append({"kind": kind, "entries": len(same), "size": size, "oldest": round(oldest / 86400, 1)})
+    return {"folder": str(folder), "size": sum(one.size for one in found), "limit": limit(), "kinds": kinds}
+
+
+def render(facts: dict[str, Any]) -> str:
+    """The facts for a terminal."""
+    rows = [
+        [one["kind"], str(one["entries"]), megabytes(one["size"]), f"{one['oldest']:.0f} days"]
+        for one in facts["kinds"]
+    ]
+    rows.append(["total", str(sum(one["entries"] for one in facts["kinds"])), megabytes(facts["size"]), ""])
+    lines = [table(["kind", "entries", "size", "unused for"], rows, right=(1, 2, 3)), ""]
+    return "\n".join([*lines, f"{facts['folder']}, at most {megabytes(facts['limit'])}, at most {DAYS} days unused"])
 
 
 def register(folder: Path, build: Path) -> None:
@@ -138,7 +169,10 @@ def prune(folder: Path) -> tuple[int, int]:
 
 
 def clear(folder: Path) -> tuple[int, int]:
-    """Removes everything but what the newest builds need; returns how many entries went, and their bytes. Raises Refused while a build runs."""
+    """Removes everything but what the newest builds need; returns how many entries went, and their bytes.
+
+    Raises Refused while a build runs.
+    """
     with _alone(folder):
         used = in_use(folder)
         return _prune(folder, [one for one in entries(folder) if one.path not in used])

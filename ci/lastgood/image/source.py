@@ -75,11 +75,11 @@ def _check_name(app: Path, name: str) -> None:
 
 
 def _checked_link(app: Path, name: str, known: set[str]) -> str:
-    link = os.readlink(app / name)
-    leads = os.path.normpath(os.path.join(os.path.dirname(name), link))
+    link = str((app / name).readlink())
+    leads = os.path.normpath(PurePosixPath(name).parent / link)
     real = os.path.realpath(app / name)
     top = os.path.realpath(app)
-    if os.path.isabs(link) or leads.split("/")[0] == ".." or not (real == top or real.startswith(f"{top}/")):
+    if leads.startswith(("/", "../")) or leads == ".." or not (real == top or real.startswith(f"{top}/")):
         raise UsageError(
             f"{app.name}/{name} is a link to {layers.readable(link)}, which leaves {app}: nothing outside gets into the image; put the "
             "file itself there, or remove the link"

@@ -146,13 +146,12 @@ def _kept(folder: Path, work: Work) -> Made | None:
             made = Made(**data["made"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        same = all(work.files.get(name) == digest for name, digest in data["inside"].items())
+        static = cache() / "static" / made.static
+        same = static.is_dir() and all(work.files.get(name) == digest for name, digest in data["inside"].items())
         if same and all(_hash(Path(name)) == digest for name, digest in data["outside"].items()):
-            if (cache() / "static" / made.static).is_dir():
-                store.touch(file)
-                store.touch(folder)
-                store.touch(cache() / "static" / made.static)
-                return made
+            for used in (file, folder, static):
+                store.touch(used)
+            return made
     return None
 
 
@@ -178,7 +177,7 @@ def _keep(folder: Path, work: Work, place: Path, seen: list[str], made: Made) ->
 def _hash(path: Path) -> str:
     try:
         if path.is_dir():
-            return hashlib.sha256("\0".join(sorted(os.listdir(path))).encode(errors="surrogateescape")).hexdigest()
+            return hashlib.sha256(b"\0".join(sorted(os.fsencode(one.name) for one in path.iterdir()))).hexdigest()
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
         return ""
@@ -231,5 +230,9 @@ def _static(work: Work, place: Path, facts: Mapping[str, object]) -> Made:
             seen.update(os.fsencode(path.relative_to(tree)) + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     where = Path(target).relative_to(place).as_posix() if target else "static"
     name = hashlib.sha256(f"{where}\0{seen.hexdigest()}".encode()).hexdigest()[:32]
-    store.entry(cache() / "static" / name, lambda folder: shutil.move(tree, folder / "tree") and None)
+
+    def make(folder: Path) -> None:
+        shutil.move(tree, folder / "tree")
+
+    store.entry(cache() / "static" / name, make)
     return Made(place=where, static=name, manifest=text)
