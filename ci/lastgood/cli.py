@@ -125,6 +125,7 @@ def push(options: argparse.Namespace) -> None:
     image = builder.last(project)
     with store.using(cache()):
         facts = pusher.push(image, registry.find(project, options.environment))
+    registry.handed_over(project, options.environment, image, str(facts["image"]))
     registry.recorded(project, options.environment, image, str(facts["image"]))
     _result(options, facts | {"build": image.build, "digest": image.digest}, str(facts["image"]))
 

@@ -72,8 +72,11 @@ def whole_key(project: Project, made_from: commit.Commit) -> str:
     return seen.hexdigest()
 
 
-def load(project: Project, image: Image) -> str:
-    """Loads the image into the Docker engine through its SDK, of several platforms this machine's; returns the tag."""
+def load(project: Project, image: Image, tag: str = "") -> str:
+    """Loads the image into the Docker engine through its SDK, of several platforms this machine's; returns the tag.
+
+    The engine gets the layers unpacked, so every version takes them, whatever their compression is.
+    """
     import docker.client
     from docker.errors import DockerException
 
@@ -84,7 +87,7 @@ def load(project: Project, image: Image) -> str:
         raise UsageError(
             f"build {image.build} is for {names} and this machine is {here}: add it to platforms in [tool.lastgood.image]"
         )
-    tag = f"{project.name}:{image.build}"
+    tag = tag or f"{project.name}:{image.build}"
     archive = image.folder / "image.tar"
     with store.using(cache()), store.room(image.folder):
         oci.archive(archive, image.document("config", variant), variant.layers, tag)
