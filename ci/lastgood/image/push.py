@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from lastgood.errors import UsageError
 from lastgood.image import oci
 from lastgood.image.built import Image
+from lastgood.image.layers import Layer
 from lastgood.image.registry import Registry as Registry
 from lastgood.report.terminal import Step, megabytes, step
 
@@ -77,7 +79,7 @@ def push(image: Image, registry: Registry) -> dict[str, object]:
     Returns {"image": the reference by digest, "sent": bytes, "skipped": bytes}.
     """
     wanted = blobs(image)
-    with step("push") as shown, ThreadPoolExecutor(_WORKERS) as pool:
+    with contextlib.closing(registry), step("push") as shown, ThreadPoolExecutor(_WORKERS) as pool:
         there = list(pool.map(lambda blob: registry.has("blobs", blob.digest), wanted))
         missing = [blob for blob, found in zip(wanted, there, strict=True) if not found]
         count = _Count(shown, sum(blob.size for blob in missing))
@@ -97,11 +99,10 @@ def push(image: Image, registry: Registry) -> dict[str, object]:
         if not registry.has("manifests", image.digest):
             raise UsageError(f"{registry.host} took build {image.build} but does not have {image.digest}: push again")
         shown.note(f"{megabytes(sent)} sent, {megabytes(skipped)} were there")
-    registry.close()
     return {"image": f"{registry.host}/{registry.repository}@{image.digest}", "sent": sent, "skipped": skipped}
 
 
-def _layers(image: Image) -> list:  # type: ignore[type-arg]
+def _layers(image: Image) -> list[Layer]:
     return list({layer.digest: layer for variant in image.variants for layer in variant.layers}.values())
 
 

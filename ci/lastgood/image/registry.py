@@ -23,7 +23,7 @@ from lastgood.report.terminal import megabytes
 
 CHUNK = 8 << 20  # bytes of one piece: ECR takes 5 to 10 MiB
 _TIMEOUT = 120  # seconds, for one answer of the registry
-_TRIES = 6  # in a row without a byte of progress
+_TRIES = 5  # in a row without a byte of progress
 _PAUSE = 0.25  # seconds before the second try, doubled with each
 _LONGEST = 30.0  # seconds that a registry may ask us to wait
 
@@ -47,6 +47,7 @@ class Registry:
     authorization: str | None = field(default=None, repr=False)
     pause: Callable[[float], object] = field(default=time.sleep, repr=False, compare=False)
     _own: threading.local = field(default_factory=threading.local, repr=False, compare=False)
+    _all: list[http.client.HTTPConnection] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
     def ecr(cls, repository_uri: str, token: str) -> Registry:
@@ -56,11 +57,9 @@ class Registry:
         return cls(host, repository, f"Basic {token}")
 
     def close(self) -> None:
-        """Closes this thread's connection."""
-        connection = getattr(self._own, "connection", None)
-        if connection:
+        """Closes the connections of all threads."""
+        for connection in self._all:
             connection.close()
-            self._own.connection = None
 
     def _connection(self) -> http.client.HTTPConnection:
         connection: http.client.HTTPConnection | None = getattr(self._own, "connection", None)
@@ -72,6 +71,7 @@ class Registry:
                     self.host, timeout=_TIMEOUT, context=ssl.create_default_context()
                 )
             self._own.connection = connection
+            self._all.append(connection)
         return connection
 
     def _once(self, method: str, path: str, body: bytes | memoryview | None, headers: Mapping[str, str]) -> Answer:
@@ -79,14 +79,14 @@ class Registry:
         sent = dict(headers) | ({"Authorization": self.authorization} if self.authorization else {})
         if body is not None:
             sent["Content-Length"] = str(len(body))
+        connection = self._connection()
         try:
-            connection = self._connection()
             connection.request(method, path, body=body, headers=sent)
             answer = connection.getresponse()
             found = answer.status, {key.lower(): value for key, value in answer.getheaders()}, answer.read()
         except (OSError, http.client.HTTPException) as error:
-            self.close()
-            raise _DroppedError(f"{str(error) or type(error).__name__}") from None
+            connection.close()  # it is opened again by the next request
+            raise _DroppedError(str(error) or type(error).__name__) from None
         if found[0] == 429 or found[0] >= 500:
             raise _DroppedError(f"{found[0]}: {said(found[2])}", _seconds(found[1].get("retry-after", "")))
         return found
@@ -146,8 +146,8 @@ class Registry:
                 tries += 1
                 if tries >= _TRIES:
                     raise UsageError(
-                        f"the registry {self.host} dropped the connection {tries} times in a row in the middle of a layer ({error}; "
-                        f"{megabytes(arrived)} of {megabytes(len(body))} are there): nothing is deployed; push again, what has arrived "
+                        f"the registry {self.host} did not take the blob {digest[:19]} in {tries} tries ({error}; "
+                        f"{megabytes(arrived)} of {megabytes(len(body))} are there): nothing is deployed; push again, what is there "
                         "whole is not sent again"
                     ) from None
                 self._wait(tries, error)
