@@ -81,16 +81,21 @@ def lock_base(options: argparse.Namespace) -> None:
 def build(options: argparse.Namespace) -> None:
     """make the commit into an image: base, dependencies, static files, application"""
     from lastgood.image import build as builder
-    from lastgood.report.terminal import megabytes, step
+    from lastgood.report.terminal import megabytes, say, step
 
     project = _project(options)
     with step("build") as shown:
         image = builder.build(project, allow_dirty=options.allow_dirty)
         shown.note(f"{image.build}, {megabytes(image.size)}")
+        for limit in image.limits:
+            say(f"· not guaranteed: {limit}")
     if options.load:
         with step("load into Docker") as shown:
             shown.note(builder.load(project, image))
-    _result(options, image.as_dict(), f"build {image.build}\n{image.digest}")
+    lines = [
+        f"{one.platform}  {megabytes(one.size)}  {one.digest}" for one in image.variants if len(image.variants) > 1
+    ]
+    _result(options, image.as_dict(), "\n".join([f"build {image.build}", *lines, image.digest]))
 
 
 def scan(options: argparse.Namespace) -> None:
@@ -114,12 +119,33 @@ def push(options: argparse.Namespace) -> None:
     from lastgood.deploy import registry
     from lastgood.image import build as builder
     from lastgood.image import push as pusher
+    from lastgood.image import store
+    from lastgood.project import cache
 
     project = _project(options)
     image = builder.last(project)
-    facts = pusher.push(image, registry.find(project, options.environment))
+    with store.using(cache()):
+        facts = pusher.push(image, registry.find(project, options.environment))
+    registry.handed_over(project, options.environment, image, str(facts["image"]))
     registry.recorded(project, options.environment, image, str(facts["image"]))
     _result(options, facts | {"build": image.build, "digest": image.digest}, str(facts["image"]))
+
+
+def cache(options: argparse.Namespace) -> None:
+    """what the cache of downloads and layers holds, by kind; --prune what is old or too much, --clear all that no build needs"""
+    from lastgood import project
+    from lastgood.image import prune
+    from lastgood.report.terminal import megabytes
+
+    folder = project.cache()
+    removed, freed = (0, 0)
+    if options.prune or options.clear:
+        removed, freed = (prune.clear if options.clear else prune.prune)(folder)
+    facts = prune.summary(folder) | {"removed": removed, "freed": freed}
+    text = prune.render(facts)
+    if options.prune or options.clear:
+        text += f"\n{removed} entries removed, {megabytes(freed)} freed"
+    _result(options, facts, text)
 
 
 def deploy(options: argparse.Namespace) -> None:
@@ -262,6 +288,9 @@ def parser() -> _Parser:
     sub.add_argument("--load", action="store_true", help="load the image into the Docker engine, too")
     verb(scan)
     _environment(verb(push))
+    sub = verb(cache)
+    sub.add_argument("--prune", action="store_true", help="remove what was not used for long, and what is too much")
+    sub.add_argument("--clear", action="store_true", help="remove everything but what the newest builds need")
     sub = _environment(verb(deploy))
     sub.add_argument(
         "--digest", metavar="SHA256", help="the pushed build to release (default: the last build of this machine)"

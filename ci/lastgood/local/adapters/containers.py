@@ -11,6 +11,7 @@ from lastgood.local.adapters.wrap import module, wrap
 
 NAMES = (
     "services.ecs:_build_run_kwargs",
+    "services.ecs:_run_docker_container",
     "services.ecs:_register_metadata",
     "services.ecs:_resolve_container_secrets",
     "services.ssm:resolve_parameter_value",
@@ -87,6 +88,14 @@ def install(settings: Settings) -> None:
         found["name"] = f"{settings.prefix}-{identity[:8]}-{definition['name']}"
         found["labels"]["lastgood.instance"] = settings.instance
         return found | options(definition, task, has_init=has_init)
+
+    @wrap("services.ecs:_run_docker_container")
+    def run_docker_container(original: Any, client: Any, definition: Any, run: Any, **options: Any) -> Any:
+        # An engine before version 23 can't pull zstd layers: `lastgood push` has loaded the build under a tag that names its digest.
+        loaded = definition["image"].replace("@sha256:", ":sha256-")
+        if "@" in definition["image"] and client.images.list(loaded):
+            definition, options = definition | {"image": loaded}, options | {"refresh_image": False}
+        return original(client, definition, run, **options)
 
     @wrap("services.ecs:_register_metadata")
     def register_metadata(original: Any, arn: Any, cluster: Any, task: Any, definition: Any, *args: Any) -> Any:
