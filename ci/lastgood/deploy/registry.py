@@ -9,6 +9,7 @@ from lastgood.image.build import Image, last
 from lastgood.image.push import Registry
 from lastgood.local import state
 from lastgood.project import Project
+from lastgood.scan import contents
 
 
 def find(project: Project, environment: str) -> Registry:
@@ -46,6 +47,7 @@ def facts(image: Image, reference: str) -> BuildFacts:
         image=reference,
         manifest_sha=image.manifest_sha,
         size=image.size,
+        contents=contents.stored(image.folder),
     )
 
 
