@@ -98,6 +98,7 @@ def scan(options: argparse.Namespace) -> None:
     from lastgood.report import github, sarif, terminal, treemap
     from lastgood.report import scan as report
     from lastgood.scan import against, measure
+    from lastgood.scan.findings import RULES
 
     project = _project(options)
     image = builder.last(project)
@@ -108,7 +109,7 @@ def scan(options: argparse.Namespace) -> None:
         measure.keep(image, examined)
         shown.note(f"{terminal.megabytes(facts['compressed'])} of {terminal.megabytes(facts['budget'])}")
     if options.sarif:
-        sarif.write(Path(options.sarif), facts, project)
+        sarif.write(Path(options.sarif), facts, project, RULES)
     if options.treemap:
         treemap.write(Path(options.treemap), measure.tree(examined[0]), facts)
     markdown = report.markdown(facts)
@@ -287,13 +288,21 @@ def parser() -> _Parser:
     sub.add_argument("--load", action="store_true", help="load the image into the Docker engine, too")
     sub = _environment(verb(scan))
     sub.add_argument(
-        "--against", metavar="BUILD", help="say what grew: last-good (of the environment), a build, or a build's scan.json"
+        "--against",
+        metavar="BUILD",
+        help="say what grew: last-good (of the environment), a build, or a build's scan.json",
     )
     sub.add_argument("--audit", action="store_true", help="ask public services for known vulnerabilities, too")
-    sub.add_argument("--kept", type=int, default=20, metavar="N", help="images kept in the registry, for the costs (20)")
+    sub.add_argument(
+        "--kept", type=int, default=20, metavar="N", help="images kept in the registry, for the costs (20)"
+    )
     sub.add_argument("--price", type=float, default=0.10, metavar="USD", help="of storage, a GB and month (0.10: ECR)")
     sub.add_argument(
-        "--bandwidth", type=int, action="append", metavar="N", help="Mbit/s to compute a pull with; again for more (100, 1000)"
+        "--bandwidth",
+        type=int,
+        action="append",
+        metavar="N",
+        help="Mbit/s to compute a pull with; again for more (100, 1000)",
     )
     sub.add_argument("--markdown", metavar="FILE", help="write the report as Markdown, too")
     sub.add_argument("--sarif", metavar="FILE", help="write the findings as SARIF 2.1.0, too")

@@ -66,7 +66,9 @@ def _sentence(finding: Mapping[str, Any]) -> str:
 
 def _headline(facts: Mapping[str, Any]) -> str:
     share = 100 * facts["compressed"] / facts["budget"]
-    sizes = f"{megabytes(facts['compressed'])} compressed, {megabytes(facts['unpacked'])} unpacked, {facts['files']} files"
+    sizes = (
+        f"{megabytes(facts['compressed'])} compressed, {megabytes(facts['unpacked'])} unpacked, {facts['files']} files"
+    )
     rest = [
         f"{line['name']} {megabytes(line['used']) if line['name'] != 'files' else line['used']} of "
         f"{megabytes(line['limit']) if line['name'] != 'files' else line['limit']}"
@@ -74,7 +76,8 @@ def _headline(facts: Mapping[str, Any]) -> str:
         if line["name"] != "total"
     ]
     others = [
-        f"{one['platform']}: {megabytes(one['compressed'])} compressed, {one['files']} files" for one in facts["platforms"][1:]
+        f"{one['platform']}: {megabytes(one['compressed'])} compressed, {one['files']} files"
+        for one in facts["platforms"][1:]
     ]
     first = f"{facts['platforms'][0]['platform']}: " if others else ""
     return "; ".join([f"{first}{sizes}; {share:.0f} % of the budget of {megabytes(facts['budget'])}", *rest, *others])
@@ -136,11 +139,15 @@ def _remarks(facts: Mapping[str, Any]) -> list[str]:
         )
     wasted = facts["wasted"]
     if wasted["files"]:
-        lines.append(f"{megabytes(wasted['compressed'])} are wasted on {wasted['files']} files that a later layer replaces or deletes")
+        lines.append(
+            f"{megabytes(wasted['compressed'])} are wasted on {wasted['files']} files that a later layer replaces or deletes"
+        )
     audited = facts["vulnerabilities"]
     lines += [f"no known vulnerability to mend in {what}" for what in audited["checked"] if not _vulnerable(facts)]
     if audited["without_a_fix"]:
-        lines.append(f"{audited['without_a_fix']} known vulnerabilities of Debian packages have no fix in this release yet")
+        lines.append(
+            f"{audited['without_a_fix']} known vulnerabilities of Debian packages have no fix in this release yet"
+        )
     lines += [f"not checked: {what}" for what in audited["not_checked"]]
     return [*lines, _costs(facts["cost"])]
 
@@ -153,7 +160,11 @@ def _costs(costs: Mapping[str, Any]) -> str:
     storage = costs["storage"]
     pulls = ", ".join(f"{seconds(value)} at {_bandwidth(int(one))}" for one, value in costs["pull_seconds"].items())
     unknown = storage["kept"] - storage["known"]
-    how = f", {storage['known']} of them known here, the others taken to share no layer" if unknown else ", shared layers counted once"
+    how = (
+        f", {storage['known']} of them known here, the others taken to share no layer"
+        if unknown
+        else ", shared layers counted once"
+    )
     return (
         f"computed: transfer of a pull {pulls}; storage {storage['usd_a_month']:.2f} USD a month for {storage['kept']} kept images at "
         f"{storage['usd_a_gb']:.2f} USD a GB ({megabytes(storage['bytes'])}{how})"
@@ -174,3 +185,10 @@ def _markdown_table(one: _Table) -> str:
     rule = ["---:" if number in one.right else "---" for number in range(len(one.header))]
     rows = [one.header, rule, *([_escape(cell) for cell in row] for row in one.rows)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def refusal(facts: Mapping[str, Any]) -> str:
+    """One sentence for what refuses the image: the first findings, with the causes, and how many more there are."""
+    shown = [_sentence(one) for one in facts["findings"][:3]]
+    rest = len(facts["findings"]) - len(shown)
+    return "the scan found " + "; ".join([*shown, *([f"and {rest} more, listed above"] if rest else [])])

@@ -18,7 +18,11 @@ LAST_GOOD = "last-good"
 
 def options(project: Project, image: Image, given: argparse.Namespace) -> measure.Options:
     """The options of a scan from the command line's. Raises UsageError for a number that makes no sense or a build nobody knows."""
-    for name, value in (("--kept", given.kept), ("--price", given.price), *(("--bandwidth", one) for one in given.bandwidth or ())):
+    for name, value in (
+        ("--kept", given.kept),
+        ("--price", given.price),
+        *(("--bandwidth", one) for one in given.bandwidth or ()),
+    ):
         if value <= 0:
             raise UsageError(f"{name} is {value}: it must be more than 0")
     before, named = find(project, given.against, given.environment) if given.against else (None, "")

@@ -100,7 +100,9 @@ def _vulnerable(name: str, version: str, identity: str, fixed: Sequence[str]) ->
     do = f"lock {name} {fixed[0]} or newer with `lastgood lock --upgrade`" if fixed else (
         f'no release mends it yet: leave {name} out, or accept it with accept = ["vulnerability: {name} {identity}"]'
     )  # fmt: skip
-    return Finding("vulnerability", f"{name} {identity}", f"{name} {version} has the known vulnerability {identity}", do)
+    return Finding(
+        "vulnerability", f"{name} {identity}", f"{name} {version} has the known vulnerability {identity}", do
+    )
 
 
 def _cause(error: BaseException) -> str:

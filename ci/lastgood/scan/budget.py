@@ -54,9 +54,15 @@ def _finding(contents: Contents, line: Line, causes: Sequence[Cause]) -> Finding
         version = contents.owners[f"python:{line.name}"][0]
         text = f"{line.name} {version} is {sizes}"
         return Finding("budget", line.name, text, "lock another version or raise budget.distributions")
-    cause = f"+{megabytes(grown.compressed)} is {grown.text}" if grown else f"the largest part is {_largest(contents.owners)}"
+    cause = (
+        f"+{megabytes(grown.compressed)} is {grown.text}"
+        if grown
+        else f"the largest part is {_largest(contents.owners)}"
+    )
     if line.name == "growth":
-        text = f"{cause}; the image grew by {megabytes(line.used)} since last good, {megabytes(over)} over its budget of "
+        text = (
+            f"{cause}; the image grew by {megabytes(line.used)} since last good, {megabytes(over)} over its budget of "
+        )
         return Finding("growth", "growth", f"{text}{megabytes(line.limit)}", "leave it out or raise budget.growth")
     return Finding("budget", "total", f"{cause}; the image is {sizes}", "leave something out or raise budget.total")
 

@@ -79,7 +79,12 @@ class Loader:
             while step:
                 folders += _expanded(step.elf.rpath, step.path, self.platform)
                 step = step.parent
-        return [*folders, *self.library_path, *_expanded(loaded.elf.runpath, loaded.path, self.platform), *self.defaults]
+        return [
+            *folders,
+            *self.library_path,
+            *_expanded(loaded.elf.runpath, loaded.path, self.platform),
+            *self.defaults,
+        ]
 
     def find(self, name: str, loaded: _Loaded) -> str | None:
         """The file that the loader takes for a name of DT_NEEDED; one of another machine is passed over, as the loader does."""
@@ -144,7 +149,7 @@ def _expanded(folders: Sequence[str], path: str, platform: Platform) -> list[str
     found = []
     for folder in folders:
         for word, value in words.items():
-            folder = folder.replace(f"${{{word}}}", value).replace(f"${word}", value)  # noqa: PLW2901
+            folder = folder.replace(f"${{{word}}}", value).replace(f"${word}", value)
         if folder.startswith("/"):
             found.append(posixpath.normpath(folder).strip("/"))
     return found
@@ -170,6 +175,9 @@ def _library(path: str, elf: Elf) -> bool:
 def opened(view: View) -> Mapping[str, tuple[str, ...]]:
     """{file: libraries that it opens by name}, of ELF files and Python sources: nothing proves that they are needed or found."""
     found = {
-        path: elf.opens for facts in view.layers for path, elf in facts.elves.items() if elf.opens and path in view.entries
+        path: elf.opens
+        for facts in view.layers
+        for path, elf in facts.elves.items()
+        if elf.opens and path in view.entries
     }
     return found | {path: names for facts in view.layers for path, names in facts.loads.items() if path in view.entries}

@@ -34,8 +34,10 @@ class Contents:
         """From the weights by owner, whose sums are the image's."""
         found = tuple(weights)
         owners = {one.name: (one.version, one.compressed, one.unpacked) for one in found}
-        sizes = [sum(getattr(one, name) for one in found) for name in ("compressed", "unpacked", "files")]
-        return cls(build, *sizes, owners, layers)
+        size, unpacked, files = (
+            sum(getattr(one, name) for one in found) for name in ("compressed", "unpacked", "files")
+        )
+        return cls(build, size, unpacked, files, owners, layers)
 
     def text(self) -> str:
         """Compact JSON; compressed and in base64 where it is longer than 8 kB."""
@@ -59,7 +61,8 @@ class Contents:
             if data["v"] != _VERSION:
                 raise ValueError(f"its form is {data['v']}, this lastgood reads {_VERSION}")
             owners = {name: (str(one[0]), int(one[1]), int(one[2])) for name, one in data["owners"].items()}
-            return cls(data["build"], *map(int, data["size"]), owners, data["layers"])
+            size, unpacked, files = map(int, data["size"])
+            return cls(data["build"], size, unpacked, files, owners, data["layers"])
         except (KeyError, TypeError, OSError, EOFError, IndexError) as error:
             raise ValueError(f"it is not what a scan wrote ({type(error).__name__}: {error})") from None
 
@@ -114,6 +117,8 @@ def from_machine(name: str, builds: Path) -> Contents:
     except FileNotFoundError:
         known = sorted(one.parent.name for one in builds.glob(f"*/{FILE}"))
         has = f"scans of {', '.join(known[:5])} are here" if known else "no build was scanned here yet"
-        raise UsageError(f"there is no scan of {name} ({file} does not exist): {has}; build it and run `lastgood scan`") from None
+        raise UsageError(
+            f"there is no scan of {name} ({file} does not exist): {has}; build it and run `lastgood scan`"
+        ) from None
     except ValueError as error:
         raise UsageError(f"{file} can't be compared with: {error}; scan that build again") from None

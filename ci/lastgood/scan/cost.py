@@ -26,7 +26,13 @@ def storage(size: int, known: Sequence[Mapping[str, int]], kept: int, price: flo
         seen |= layers
     own = sum(known[0].values()) if known else 0
     total = sum(seen.values()) + len(counted) * (size - own) + (kept - len(counted)) * size
-    return {"kept": kept, "known": len(counted), "bytes": total, "usd_a_month": round(total / 1e9 * price, 4), "usd_a_gb": price}
+    return {
+        "kept": kept,
+        "known": len(counted),
+        "bytes": total,
+        "usd_a_month": round(total / 1e9 * price, 4),
+        "usd_a_gb": price,
+    }
 
 
 def pull(size: int, bandwidths: Sequence[int] = BANDWIDTHS) -> dict[str, float]:

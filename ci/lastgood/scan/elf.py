@@ -12,6 +12,8 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerDefSection, GNUVerNeedSection
+from elftools.elf.sections import SymbolTableSection
+from elftools.elf.segments import InterpSegment
 
 from lastgood.scan import loads
 
@@ -68,7 +70,7 @@ def _facts(file: ELFFile, content: bytes) -> Elf:
     tags: dict[str, list[str]] = {"needed": [], "rpath": [], "runpath": [], "soname": []}
     interpreter, dynamic = "", False
     for segment in file.iter_segments():
-        if segment["p_type"] == "PT_INTERP":
+        if isinstance(segment, InterpSegment):
             interpreter = segment.get_interp_name()
     wanted: dict[str, tuple[str, ...]] = {}
     offered: list[str] = []
@@ -81,7 +83,7 @@ def _facts(file: ELFFile, content: bytes) -> Elf:
                     tags[name].append(getattr(tag, name))
         elif isinstance(section, GNUVerNeedSection):
             for library, versions in section.iter_versions():
-                wanted[library.name] = tuple(one.name for one in versions if not one["vna_flags"] & _WEAK)
+                wanted[str(library.name)] = tuple(one.name for one in versions if not one["vna_flags"] & _WEAK)
         elif isinstance(section, GNUVerDefSection):
             for definition, names in section.iter_versions():
                 if not definition["vd_flags"] & _BASE:
@@ -111,7 +113,9 @@ def _folders(values: list[str]) -> tuple[str, ...]:
 def _opens(file: ELFFile, content: bytes) -> tuple[str, ...]:
     """Libraries that it may dlopen: it knows dlopen (or is libc, which has it), and they are named but not linked to."""
     dynamic = file.get_section_by_name(".dynsym")
-    if b"dlopen\0" not in content or dynamic is None or not any(one.name == "dlopen" for one in dynamic.iter_symbols()):
+    if b"dlopen\0" not in content or not isinstance(dynamic, SymbolTableSection):
+        return ()
+    if not any(one.name == "dlopen" for one in dynamic.iter_symbols()):
         return ()
     names = file.get_section_by_name(".dynstr")
     linked = set(loads.strings(names.data())) if names else set()

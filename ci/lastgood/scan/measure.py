@@ -13,10 +13,12 @@ from lastgood.image import store
 from lastgood.image.build import Image
 from lastgood.image.platform import ALL
 from lastgood.project import Budget
+from lastgood.report import treemap
 from lastgood.scan import audit, budget, closure, contents, cost, owners, rules, view, weigh
 from lastgood.scan.contents import Contents
 from lastgood.scan.findings import Finding, judge
 
+_FOLDERS = 10  # of an owner, in the picture
 FindPackage = Callable[[str, str], tuple[str, ...]]
 
 
@@ -72,7 +74,7 @@ def _examine(image: Image, side: view.Side) -> Examined:
     return Examined(side, seen, whose, owned, pieces, configuration, sizes)
 
 
-def scan(image: Image, limits: Budget | int, options: Options = Options()) -> dict[str, Any]:  # noqa: B008  frozen
+def scan(image: Image, limits: Budget | int, options: Options = Options()) -> dict[str, Any]:
     """Facts and findings of a build; sizes in bytes. `limits` is the budget, or its total alone."""
     return facts(image, examine(image), limits if isinstance(limits, Budget) else Budget(total=limits), options)
 
@@ -83,7 +85,9 @@ def facts(image: Image, examined: Sequence[Examined], limits: Budget, options: O
     causes = contents.growth(options.before, first.contents) if options.before else ()
     audited = audit.audit(first.owners, options.services) if options.services else audit.NOTHING
     found = [replace(one, platform=part.side.platform) for part in examined for one in _findings(part, limits, options)]
-    judged = judge(found if len(examined) > 1 else [replace(one, platform="") for one in found], options.accept, audited.findings)
+    judged = judge(
+        found if len(examined) > 1 else [replace(one, platform="") for one in found], options.accept, audited.findings
+    )
     used = budget.lines(first.contents, limits, options.before)
     return {
         "build": image.build,
@@ -122,7 +126,10 @@ def _findings(one: Examined, limits: Budget, options: Options) -> list[Finding]:
     find = options.find_package or (lambda path, platform: debian_packages(path, platform, options.mirror))
     return [
         *budget.verdict(one.contents, budget.lines(one.contents, limits, options.before), causes),
-        *(rules.hole(one.view, hole, find(hole.wanted_at, one.side.platform) if hole.wanted_at else ()) for hole in holes),
+        *(
+            rules.hole(one.view, hole, find(hole.wanted_at, one.side.platform) if hole.wanted_at else ())
+            for hole in holes
+        ),
         *rules.openssl(one.view, one.owned, one.owners),
         *rules.layers(one.view),
         *rules.configuration(one.configuration),
@@ -192,9 +199,16 @@ def _native(one: Examined) -> dict[str, Any]:
     """Of the native files, and what is loaded by name: `in_image` says which of those names lead to a file."""
     opened = closure.opened(one.view)
     names = {path.rpartition("/")[2] for path in one.view.entries}
-    loads = [{"path": path, "opens": list(found), "in_image": [name for name in found if name in names]} for path, found in opened.items()]
+    loads = [
+        {"path": path, "opens": list(found), "in_image": [name for name in found if name in names]}
+        for path, found in opened.items()
+    ]
     files = sum(path in one.view.entries for layer in one.view.layers for path in layer.elves)
-    return {"files": files, "opens": loads, "scripts_without_interpreter": rules.scripts(one.view, one.configuration)[1]}
+    return {
+        "files": files,
+        "opens": loads,
+        "scripts_without_interpreter": rules.scripts(one.view, one.configuration)[1],
+    }
 
 
 def _cost(one: Examined, options: Options) -> dict[str, Any]:
@@ -213,3 +227,42 @@ def _notes(limits: Budget, options: Options, stale: Sequence[str]) -> list[str]:
         notes.append("budget.growth was not checked: name what to compare with, as --against last-good")
     notes += [f"accepted, but no longer found: remove {entry!r} from [tool.lastgood.image] accept" for entry in stale]
     return notes
+
+
+def tree(one: Examined) -> tuple[treemap.Node, ...]:
+    """Layers → owners → their largest folders, for the picture."""
+    layers = []
+    for layer in one.view.layers:
+        owned: dict[str, dict[str, list[int]]] = {}
+        for piece in one.pieces:
+            if piece.layer == layer.name:
+                sums = owned.setdefault(piece.owner, {}).setdefault(_branch(piece.entry.path, piece.entry.kind), [0, 0])
+                sums[0] += piece.entry.packed
+                sums[1] += piece.entry.size
+        nodes = [_node(one, owner, folders) for owner, folders in owned.items()]
+        children = tuple(sorted(nodes, key=lambda node: -node.size))
+        layers.append(treemap.Node(layer.name, layer.compressed, layer.unpacked, children=children))
+    return tuple(layers)
+
+
+def _branch(path: str, kind: str) -> str:
+    """The folder that a file is drawn in: two levels below where distributions or the system's libraries lie."""
+    parts = path.split("/") if kind == "folder" else path.split("/")[:-1]
+    if parts[-1:] == ["__pycache__"]:  # byte-code is drawn with its sources
+        parts = parts[:-1]
+    for number, part in enumerate(parts):
+        if part in ("site-packages", "dist-packages"):
+            return "/".join(parts[number + 1 : number + 3]) or "/"
+    return "/".join(parts[:4] if parts[:1] == ["usr"] else parts[:2]) or "/"
+
+
+def _node(one: Examined, owner: str, folders: Mapping[str, Sequence[int]]) -> treemap.Node:
+    origin, _, name = owner.partition(":")
+    heaviest = sorted(folders.items(), key=lambda pair: -pair[1][0])
+    parts = [treemap.Node(folder, packed, size) for folder, (packed, size) in heaviest[:_FOLDERS]]
+    rest = heaviest[_FOLDERS:]
+    if rest:
+        parts.append(treemap.Node("others", sum(sums[0] for _, sums in rest), sum(sums[1] for _, sums in rest)))
+    packed, size = (sum(sums[number] for sums in folders.values()) for number in (0, 1))
+    title = name or {"project": "the project", "lastgood": "lastgood"}.get(origin, origin)
+    return treemap.Node(title, packed, size, origin, one.owners.version(owner), tuple(parts))

@@ -192,8 +192,8 @@ class Owners:
     def version(self, owner: str) -> str:
         """The version of an owner, empty for those that have none."""
         kind, _, name = owner.partition(":")
-        known: Iterable[Distribution | Package] = {"debian": self.packages, "python": self.distributions}.get(kind, ())
-        return next((one.version for one in known if one.name == name), "")
+        known: tuple[Distribution | Package, ...] = (*self.distributions,) if kind == "python" else (*self.packages,)
+        return next((one.version for one in known if name and one.name == name), "")
 
 
 def attribute(view: View, owners: Owners) -> dict[tuple[int, str], str]:

@@ -54,10 +54,14 @@ def _modes(layer: str, path: str, entry: Entry) -> Iterator[Finding]:
         text = f"{where} belongs to {entry.uid}:{entry.gid}, not root"
         yield Finding("owner", path, text, "give it to 0:0", layer, path)
     if entry.kind == "device":
-        yield Finding("device", path, f"{where} is a device", "leave it out: the container's host makes /dev", layer, path)
+        yield Finding(
+            "device", path, f"{where} is a device", "leave it out: the container's host makes /dev", layer, path
+        )
     if entry.kind == "link" or path == "tmp":
         return
-    mine = (entry.uid == USER and entry.mode & 0o200) or (entry.gid == USER and entry.mode & 0o020) or entry.mode & 0o002
+    mine = (
+        (entry.uid == USER and entry.mode & 0o200) or (entry.gid == USER and entry.mode & 0o020) or entry.mode & 0o002
+    )
     if mine or entry.mode & 0o020:
         text = f"{where} can be written to by {'the user' if mine else 'its group'} (mode {entry.mode:04o})"
         do = "set it to 0755 or 0644; what has to be written belongs below /tmp or in a volume"
@@ -73,10 +77,15 @@ def configuration(data: Mapping[str, Any]) -> Iterator[Finding]:
     if user.split(":")[0] in ("0", "root"):
         yield Finding("user", user, "the image runs as root", f"add USER {USER}:{USER} to its Dockerfile")
     elif user.split(":")[0] != str(USER):
-        yield Finding("user", user, f"the image runs as user {user}, not {USER}", f"add USER {USER}:{USER} to its Dockerfile")
+        yield Finding(
+            "user", user, f"the image runs as user {user}, not {USER}", f"add USER {USER}:{USER} to its Dockerfile"
+        )
     lines = {f"Env {one.partition('=')[0]}": one for one in settings.get("Env") or ()}
     lines |= {f"label {key}": f"{key}={value}" for key, value in (settings.get("Labels") or {}).items()}
-    lines |= {f"history line {number}": str(one.get("created_by", "")) for number, one in enumerate(data.get("history") or (), 1)}
+    lines |= {
+        f"history line {number}": str(one.get("created_by", ""))
+        for number, one in enumerate(data.get("history") or (), 1)
+    }
     lines["command"] = " ".join([*(settings.get("Entrypoint") or ()), *(settings.get("Cmd") or ())])
     for what, hits in secrets.in_configuration(lines).items():
         text = f"the image's configuration holds a secret ({hits[0].kind}) in its {what}"
@@ -89,9 +98,16 @@ def layers(view: View) -> Iterator[Finding]:
         for path, hits in facts.secrets.items():
             kinds = " and ".join(sorted({hit.kind for hit in hits}))
             lines = sorted({hit.line for hit in hits if hit.line})
-            where = f" on line {lines[0]}" if len(lines) == 1 else f" on lines {', '.join(map(str, lines[:5]))}" if lines else ""
-            do = "keep it out of the commit, read it from the environment, and make the secret itself anew; where it is none, add " + (
-                "`# pragma: allowlist secret` to the line" if lines else f'accept = ["secret: {path}"]'
+            where = (
+                f" on line {lines[0]}"
+                if len(lines) == 1
+                else f" on lines {', '.join(map(str, lines[:5]))}"
+                if lines
+                else ""
+            )
+            do = (
+                "keep it out of the commit, read it from the environment, and make the secret itself anew; where it is none, add "
+                + ("`# pragma: allowlist secret` to the line" if lines else f'accept = ["secret: {path}"]')
             )
             text = f"layer {facts.name}: /{path} holds a secret ({kinds}){where}"
             yield Finding("secret", path, text, do, facts.name, path, lines[0] if lines else 0)
@@ -104,7 +120,9 @@ def openssl(view: View, owned: Mapping[tuple[int, str], str], owners: Owners) ->
     for path, (number, elf) in _elves(view).items():
         owner = owned[number, path]
         if elf.openssl and not any(_LIBCRYPTO.match(name) for name in elf.needed):
-            if owner.startswith("debian:") or (not owner.startswith("python:") and path.startswith(("usr/lib/", "lib/"))):
+            if owner.startswith("debian:") or (
+                not owner.startswith("python:") and path.startswith(("usr/lib/", "lib/"))
+            ):
                 system = elf.openssl
             else:
                 brought.setdefault(owner, {})[path] = elf.openssl
@@ -137,7 +155,9 @@ def hole(view: View, found: Hole, packages: tuple[str, ...]) -> Finding:
     name = PurePosixPath(found.path).name
     if found.kind == "library":
         text = f"{where} needs {found.needs}, which is not in the image"
-        return Finding("missing-library", f"{name} {found.needs}", text, _add(packages, found.wanted_at), layer, found.path)
+        return Finding(
+            "missing-library", f"{name} {found.needs}", text, _add(packages, found.wanted_at), layer, found.path
+        )
     if found.kind == "version":
         text = f"{where} needs {found.needs}, which /{found.provider} does not have"
         do = "lock a build of it that is made for this Debian or an older one"

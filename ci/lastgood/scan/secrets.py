@@ -12,7 +12,7 @@ import re
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 # Counted up whenever other things are found, so that no cache entry of an older recipe is used.
@@ -37,16 +37,24 @@ _FILTERS = (
 # Where strings of high entropy are settings and not data.
 _SETTINGS = re.compile(r"\.(py|toml|ya?ml|ini|cfg|conf|env|properties|sh)$|(^|/)\.env")
 _STRANGE = re.compile(r"(site|dist)-packages/|^(usr|lib|lib64|bin|sbin|etc|var|opt/lastgood)/")
-_SERVED = re.compile(r"^static/|\.min\.(js|css)$|\.(map|svg|po|mo|lock|pyc)$|(^|/)(package-lock\.json|requirements[^/]*\.txt)$")
+_SERVED = re.compile(
+    r"^static/|\.min\.(js|css)$|\.(map|svg|po|mo|lock|pyc)$|(^|/)(package-lock\.json|requirements[^/]*\.txt)$"
+)
 _TESTS = re.compile(r"(^|/)(tests?|testing|examples?|docs?|samples?|fixtures?|demo)(/|\.py$)|(^|/)test_", re.IGNORECASE)
 _ENV_FILE = re.compile(r"(^|/)\.env(\.(?!example|sample|template|dist)[^/]*)?$")
 # Each is in every string of its kind, and quick to look for.
 _SIGNS = (b"PRIVATE KEY", b"AKIA", b"ASIA", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"glpat-", b"xoxb", b"xoxp", b"xoxa",
           b"hooks.slack.com", b"k_live_", b"SG.", b"pypi-AgE")  # fmt: skip
 # A key is more than its first line, which programs that read keys hold, too.
-_KEY = re.compile(r"BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:[\s\"'+(),]|\\n)*(?:[A-Z][\w-]*: .*\s+)*(?:[A-Za-z0-9+/=]|[\s\"'+,]|\\n){100}")
+_KEY = re.compile(
+    r"BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:[\s\"'+(),]|\\n)*(?:[A-Z][\w-]*: .*\s+)*"
+    r"(?:[A-Za-z0-9+/=]|[\s\"'+,]|\\n){100}"
+)
+# Values that documentation and defaults use: nobody's secret.
 _MAKE_BELIEVE = re.compile(
-    r"example|dummy|change-?me|insecure|placeholder|your[-_]|xxxx|\.\.\.|…|^(pass|password|passwd|secret|user|test|postgres)$", re.IGNORECASE
+    r"example|dummy|change-?me|insecure|placeholder|your[-_]|xxxx|\.\.\.|…"
+    r"|^(pass|password|passwd|secret|user|test|postgres)$",
+    re.IGNORECASE,
 )
 _one_at_a_time = threading.Lock()  # detect-secrets has one set of settings a process
 
@@ -96,7 +104,7 @@ def _groups(files: Mapping[str, bytes]) -> Iterator[tuple[tuple[Mapping[str, Any
     groups: dict[str, list[str]] = {"strange": [], "own": [], "settings": []}
     for path in sorted(files):
         groups["strange" if not own(path) else "settings" if _SETTINGS.search(path) else "own"].append(path)
-    named = {
+    named: dict[str, tuple[Mapping[str, Any], ...]] = {
         "strange": tuple({"name": name} for name in _STRANGERS),
         "own": tuple({"name": name} for name in _OWN),
         "settings": (*({"name": name} for name in _OWN), *_ENTROPY),
@@ -106,7 +114,7 @@ def _groups(files: Mapping[str, bytes]) -> Iterator[tuple[tuple[Mapping[str, Any
 
 
 def _hits(folder: Path, path: str, plugins: tuple[Mapping[str, Any], ...]) -> Iterator[Hit]:
-    from detect_secrets import SecretsCollection
+    from detect_secrets.core.secrets_collection import SecretsCollection
     from detect_secrets.settings import transient_settings
 
     with transient_settings({"plugins_used": plugins, "filters_used": [{"path": name} for name in _FILTERS]}):
@@ -131,8 +139,3 @@ def in_configuration(lines: Mapping[str, str]) -> dict[str, tuple[Hit, ...]]:
         if re.search(r"(SECRET|PASSWORD|PASSWD|TOKEN|API_?KEY|PRIVATE_?KEY)", name) and " " not in name and value:
             found.setdefault(what, (Hit("Secret Keyword", 0),))
     return found
-
-
-def name_of(path: str) -> str:
-    """The file's own name, for a sentence."""
-    return PurePosixPath(path).name

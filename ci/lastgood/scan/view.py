@@ -92,9 +92,7 @@ def sides(image: Image) -> tuple[Side, ...]:
     """The image of every platform: `image.variants` where the build has them, else its only one."""
     variants = getattr(image, "variants", ())
     if variants:
-        return tuple(
-            Side(one.platform, one.image_id, tuple(one.layers), one.size, one.unpacked) for one in variants
-        )
+        return tuple(Side(one.platform, one.image_id, tuple(one.layers), one.size, one.unpacked) for one in variants)
     settings = configuration(image, image.image_id)
     platform = f"{settings.get('os', 'linux')}/{settings.get('architecture', 'amd64')}"
     return (Side(platform, image.image_id, image.layers, image.size, image.unpacked),)

@@ -104,4 +104,6 @@ def by(found: Iterable[Piece], what: str, configuration: int, owners: Owners | N
 
 def title(owner: str) -> str:
     """An owner for people: `django`, `libc6`, `the project's own files`."""
-    return {PROJECT: "the project's own files", LASTGOOD: "lastgood's own files"}.get(owner, owner.partition(":")[2] or owner)
+    return {PROJECT: "the project's own files", LASTGOOD: "lastgood's own files"}.get(
+        owner, owner.partition(":")[2] or owner
+    )
