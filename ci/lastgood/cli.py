@@ -99,19 +99,46 @@ def build(options: argparse.Namespace) -> None:
 
 
 def scan(options: argparse.Namespace) -> None:
-    """weigh the last build by layer, against its budget, and look for what must not be in it"""
+    """weigh the last build and say why it grew; find what it lacks to run, and what must not be in it"""
     from lastgood.image import build as builder
-    from lastgood.report.terminal import megabytes, step
-    from lastgood.scan import measure
+    from lastgood.report import github, sarif, terminal, treemap
+    from lastgood.report import scan as report
+    from lastgood.scan import against, measure
+    from lastgood.scan.findings import RULES
 
     project = _project(options)
     image = builder.last(project)
-    with step("scan") as shown:
-        facts = measure.scan(image, project.image.budget.total)
-        shown.note(f"{megabytes(image.size)} of {megabytes(project.image.budget.total)}")
-    _result(options, facts, measure.render(facts))
+    chosen = against.options(project, image, options)
+    with terminal.step("scan") as shown:
+        examined = measure.examine(image)
+        facts = measure.facts(image, examined, project.image.budget, chosen)
+        measure.keep(image, examined)
+        shown.note(f"{terminal.megabytes(facts['compressed'])} of {terminal.megabytes(facts['budget'])}")
+    if options.sarif:
+        sarif.write(Path(options.sarif), facts, project, RULES)
+    if options.treemap:
+        treemap.write(Path(options.treemap), measure.tree(examined[0]), facts)
+    markdown = report.markdown(facts)
+    if options.markdown:
+        Path(options.markdown).write_text(markdown, encoding="utf-8")
+    terminal.result(facts, report.text(facts), as_json=options.json)
+    github.publish(facts, "", markdown)
     if facts["findings"]:
-        raise Refused("the scan found " + "; ".join(finding["text"] for finding in facts["findings"]))
+        raise Refused(report.refusal(facts))
+
+
+def sbom(options: argparse.Namespace) -> None:
+    """what the last build is made of, as CycloneDX JSON: every Debian package and Python distribution, exactly"""
+    from lastgood.image import build as builder
+    from lastgood.scan import sbom as lister
+
+    project = _project(options)
+    body = lister.document(project, builder.last(project))
+    if options.output:
+        Path(options.output).write_text(body, encoding="utf-8")
+        _result(options, {"file": options.output}, f"{options.output} was written")
+    else:
+        print(body, end="", flush=True)
 
 
 def push(options: argparse.Namespace) -> None:
@@ -286,7 +313,28 @@ def parser() -> _Parser:
     sub = verb(build)
     sub.add_argument("--allow-dirty", action="store_true", help="also with changes that are not committed")
     sub.add_argument("--load", action="store_true", help="load the image into the Docker engine, too")
-    verb(scan)
+    sub = _environment(verb(scan))
+    sub.add_argument(
+        "--against",
+        metavar="BUILD",
+        help="say what grew: last-good (of the environment), a build, or a build's scan.json",
+    )
+    sub.add_argument("--audit", action="store_true", help="ask public services for known vulnerabilities, too")
+    sub.add_argument(
+        "--kept", type=int, default=20, metavar="N", help="images kept in the registry, for the costs (20)"
+    )
+    sub.add_argument("--price", type=float, default=0.10, metavar="USD", help="of storage, a GB and month (0.10: ECR)")
+    sub.add_argument(
+        "--bandwidth",
+        type=int,
+        action="append",
+        metavar="N",
+        help="Mbit/s to compute a pull with; again for more (100, 1000)",
+    )
+    sub.add_argument("--markdown", metavar="FILE", help="write the report as Markdown, too")
+    sub.add_argument("--sarif", metavar="FILE", help="write the findings as SARIF 2.1.0, too")
+    sub.add_argument("--treemap", metavar="FILE", help="write a picture of what is in the image, too (SVG)")
+    verb(sbom).add_argument("--output", metavar="FILE", help="where to write it (default: standard output)")
     _environment(verb(push))
     sub = verb(cache)
     sub.add_argument("--prune", action="store_true", help="remove what was not used for long, and what is too much")

@@ -10,6 +10,7 @@ from lastgood.image.push import Registry
 from lastgood.local import state
 from lastgood.project import Project
 from lastgood.report.terminal import step
+from lastgood.scan import contents
 
 
 def find(project: Project, environment: str) -> Registry:
@@ -47,6 +48,7 @@ def facts(image: Image, reference: str) -> BuildFacts:
         image=reference,
         manifest_sha=image.manifest_sha,
         size=image.size,
+        contents=contents.stored(image.folder),
     )
 
 
