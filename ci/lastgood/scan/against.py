@@ -41,7 +41,7 @@ def options(project: Project, image: Image, given: argparse.Namespace) -> measur
 
 def suite() -> str:
     """The Debian release that images are made of."""
-    from lastgood.lock.debian import Seeds
+    from lastgood.lock.seeds import Seeds
 
     return Seeds.read(bundle.path("docker/base.toml")).suite
 

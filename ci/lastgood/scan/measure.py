@@ -146,7 +146,7 @@ def _library_path(configuration: Mapping[str, Any]) -> list[str]:
 def debian_packages(path: str, platform: str, mirror_setting: str | None) -> tuple[str, ...]:
     """The Debian packages that hold `path`, as the mirror's index of contents says; empty where no mirror answers."""
     from lastgood.lock import mirror
-    from lastgood.lock.debian import Seeds
+    from lastgood.lock.seeds import Seeds
 
     try:
         index = importlib.import_module("lastgood.lock.contents")
