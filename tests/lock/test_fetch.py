@@ -119,6 +119,25 @@ def test_a_version_that_vanished_comes_from_the_snapshot(
     assert files["tzdata"].read_bytes() == content
 
 
+def test_a_machine_that_knows_no_mirror_has_the_snapshot(
+    archive: Archive, packages: tuple[Package, ...], tmp_path: Path
+) -> None:
+    def none() -> Mirror:
+        raise UsageError("no Debian mirror is known")
+
+    old, kept = snapshot(archive, packages[0], "20261124T160000Z")
+    assert fetcher.fetch(packages[:1], none, tmp_path / "cache", old)["tzdata"].read_bytes() == kept.read_bytes()
+    with pytest.raises(UsageError) as caught:
+        fetcher.fetch(packages[1:], none, tmp_path / "cache", old)
+    assert str(caught.value) == (
+        f"zlib1g 1.3-1 is not in the snapshot archive (file://{archive.root}/snapshot/debian/20261124T160000Z/{packages[1].path}): run "
+        "`lastgood lock` (for the bundle's own lock `lastgood lock-base`) to lock the version that replaced it"
+    )
+    with pytest.raises(UsageError) as caught:
+        fetcher.fetch(packages[1:], none, tmp_path / "cache")
+    assert str(caught.value) == "no Debian mirror is known"
+
+
 def test_a_wrong_file_on_the_mirror_and_the_right_one_in_the_snapshot(
     archive: Archive, packages: tuple[Package, ...], tmp_path: Path
 ) -> None:

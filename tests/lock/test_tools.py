@@ -8,7 +8,7 @@ from lastgood.lock.mask import masked
 
 CLASH = (
     "pip._vendor.resolvelib.resolvers.exceptions.ResolutionImpossible: [RequirementInformation(requirement=SpecifierRequirement("
-    "'asgiref<3.0'), parent=None), RequirementInformation(requirement=SpecifierRequirement('asgiref>=3.8.1'), parent=LinkCandidate("
+    "'asgiref<3'), parent=None), RequirementInformation(requirement=SpecifierRequirement('asgiref>=3.8'), parent=LinkCandidate("
     "'https://u:p@files.example.invalid/Django-5.2-py3-none-any.whl (from https://u:p@index.invalid/django/)'))]"
 )
 
@@ -30,8 +30,7 @@ CLASH = (
         ),
         (
             CLASH,
-            "requirements.in: no versions go together: requirements.in asks for asgiref<3.0, django 5.2 asks for asgiref>=3.8.1; "
-            "ask for other ones",
+            "requirements.in: no versions fit: requirements.in asks for asgiref<3, django 5.2 asks for asgiref>=3.8; ask for others",
         ),
         (
             "ERROR: no luck at https://me:hunter2@index.invalid/simple\n",

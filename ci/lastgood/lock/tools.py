@@ -131,7 +131,7 @@ def _settings() -> dict[str, str]:
     return {
         key: value
         for key, value in os.environ.items()
-        if key.startswith(("PIP_", "SSL_", "REQUESTS_", "NETRC")) or "proxy" in key.lower()
+        if key.startswith(("PIP_", "SSL_", "REQUESTS_", "NETRC", "XDG_CONFIG_")) or "proxy" in key.lower()
     }
 
 
@@ -212,7 +212,7 @@ def _version_problem(output: str, cooldown: int) -> str | None:
     clash = re.findall(r"RequirementInformation\(requirement=\w+\('([^']+)'\), parent=(?:None|\w+\('([^ ']+))", output)
     if clash:
         wishes = [f"{_distribution(parent) if parent else 'requirements.in'} asks for {wish}" for wish, parent in clash]
-        return f"requirements.in: no versions go together: {', '.join(dict.fromkeys(wishes))}; ask for other ones"
+        return f"requirements.in: no versions fit: {', '.join(dict.fromkeys(wishes))}; ask for others"
     return None
 
 
