@@ -190,7 +190,10 @@ def _build_problem(output: str, _cooldown: int) -> str | None:
         return None
     name = re.search(r"(?:Failed to build|failed to build|error: .* for) '?([A-Za-z0-9._-]+)'?", output)
     name = name or re.search(r"^\s*╰─> ([A-Za-z0-9._-]+) from ", output, re.MULTILINE)
-    errors = [
+    errors = (
+        ["what it needs is not at the index"] if re.search(r"installing (build|backend) dependencies", output) else []
+    )
+    errors += [
         line.strip(" │╰─>") for line in output.splitlines() if re.search(r"^[ │╰─>]*\w*(Error|Exception)\b: ", line)
     ]
     return (
