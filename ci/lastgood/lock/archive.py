@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import os
+import tempfile
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime
@@ -17,7 +19,6 @@ from debian.deb822 import Release
 from pysequoia import Cert, verify
 
 from lastgood.errors import UsageError
-from lastgood.image import store
 from lastgood.lock.mask import masked
 from lastgood.lock.mirror import Mirror
 from lastgood.project import cache
@@ -67,10 +68,20 @@ def index(mirror: Mirror, archive: str, suite: str, found: Release, name: str) -
         body = _get(url)
     if hashlib.sha256(body).hexdigest() != digest:
         raise UsageError(f"{masked(url)} does not have the sha256 that the signed {origin} names: try another mirror")
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with store.replacing(kept) as part:
-        part.write_bytes(body)
+    _keep(kept, body)
     return body
+
+
+def _keep(file: Path, body: bytes) -> None:
+    """Writes a file of the cache, whole or not at all, also where another thread writes the same one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".part-")
+    try:
+        with os.fdopen(handle, "wb") as part:
+            part.write(body)
+        Path(name).replace(file)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def dated(found: Release) -> datetime:

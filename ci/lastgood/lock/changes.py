@@ -154,7 +154,7 @@ def text(changes: list[Change]) -> str:
 def markdown(changes: list[Change]) -> str:
     """A table for a pull request, security first and in bold."""
     if not changes:
-        return "The locks did not change.\n"
+        return "The locks did not change."
     secure = sum(change.security for change in changes)
     lines = [f"**{len(changes)} packages change, {secure} of them for security.**", ""]
     lines += [f"| {' | '.join(_HEADER)} |", f"|{' --- |' * len(_HEADER)}"]
@@ -163,4 +163,4 @@ def markdown(changes: list[Change]) -> str:
         if cells[-1] == "security":
             cells[-1] = "**security**"
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)

@@ -73,7 +73,12 @@ class Tools:
         """Runs pip-compile in `where`. Raises UsageError with one sentence for what it could not do."""
         done = self._run(["-m", "piptools", "compile", *_OPTIONS, *arguments], one, where)
         if done.returncode:
-            raise UsageError(explain(done.stderr + done.stdout, self._cooldown))
+            output = done.stderr + done.stdout
+            missing = re.search(r"No matching distribution found for ([A-Za-z0-9._-]+)", output)
+            if missing:  # pip-compile does not say that an index refused the password, pip does
+                asked = self._run(["-m", "pip", "index", "versions", "--no-input", missing.group(1)], one, where)
+                output = "".join(line for line in asked.stderr.splitlines(keepends=True) if "WARNING" in line) + output
+            raise UsageError(explain(output, self._cooldown))
 
     def sources(self, versions: Mapping[str, str], one: platform.Platform, folder: Path) -> dict[str, Path]:
         """Of {name: version} those that have only a source for this Python and platform: {name: its file, fetched below `folder`}."""
@@ -126,7 +131,7 @@ def _settings() -> dict[str, str]:
     return {
         key: value
         for key, value in os.environ.items()
-        if key.startswith(("PIP_", "SSL_", "REQUESTS_", "NETRC")) or "proxy" in key.lower()
+        if key.startswith(("PIP_", "SSL_", "REQUESTS_", "NETRC", "XDG_CONFIG_")) or "proxy" in key.lower()
     }
 
 
@@ -160,7 +165,7 @@ def _index_problem(output: str, cooldown: int) -> str | None:
         )
     if "WARNING: Retrying" in output:
         return "the Python index does not answer, so requirements.in could not be compiled: check the network and pip's settings"
-    if re.search(r"\b(401|403) (Client )?Error|User for .* prompt|Username|401 Error", output):
+    if re.search(r"\b40[13] (Client )?Error", output):
         return (
             "the Python index refuses the user or password that pip's settings name, so requirements.in could not be compiled: mend "
             "them (PIP_INDEX_URL, netrc or pip's keyring)"
@@ -185,7 +190,10 @@ def _build_problem(output: str, _cooldown: int) -> str | None:
         return None
     name = re.search(r"(?:Failed to build|failed to build|error: .* for) '?([A-Za-z0-9._-]+)'?", output)
     name = name or re.search(r"^\s*╰─> ([A-Za-z0-9._-]+) from ", output, re.MULTILINE)
-    errors = [
+    errors = (
+        ["what it needs is not at the index"] if re.search(r"installing (build|backend) dependencies", output) else []
+    )
+    errors += [
         line.strip(" │╰─>") for line in output.splitlines() if re.search(r"^[ │╰─>]*\w*(Error|Exception)\b: ", line)
     ]
     return (
@@ -195,17 +203,19 @@ def _build_problem(output: str, _cooldown: int) -> str | None:
 
 
 def _version_problem(output: str, cooldown: int) -> str | None:
-    old = f", uploaded {cooldown} days ago or more," if cooldown else ""
+    old = f", uploaded {cooldown} days ago or more" if cooldown else ""
+    fitting = f"{old}," if old else ""
     found = re.search(r"satisfies the requirement ([^\s(]+) .*\(from versions: (?!none)", output)
     if found:
-        return f"requirements.in: no version at the index{old} fits {found.group(1)} and Python {python.VERSION}: ask for another one"
+        wanted = f"{found.group(1)} and Python {python.VERSION}"
+        return f"requirements.in: no version at the index{fitting} fits {wanted}: ask for another one"
     found = re.search(r"No matching distribution found for ([^\s(]+)", output)
     if found:
-        return f"requirements.in: {found.group(1)} does not exist for Python {python.VERSION} at the index: mend its name or version"
+        return f"requirements.in: {found.group(1)} does not exist for Python {python.VERSION} at the index{old}: mend its name or version"
     clash = re.findall(r"RequirementInformation\(requirement=\w+\('([^']+)'\), parent=(?:None|\w+\('([^ ']+))", output)
     if clash:
         wishes = [f"{_distribution(parent) if parent else 'requirements.in'} asks for {wish}" for wish, parent in clash]
-        return f"requirements.in: no versions go together: {', '.join(dict.fromkeys(wishes))}; ask for other ones"
+        return f"requirements.in: no versions fit: {', '.join(dict.fromkeys(wishes))}; ask for others"
     return None
 
 
