@@ -122,13 +122,13 @@ def keep(image: Image, examined: Sequence[Examined]) -> None:
 def _findings(one: Examined, limits: Budget, options: Options) -> list[Finding]:
     causes = contents.growth(options.before, one.contents) if options.before else ()
     path = _library_path(one.configuration)
-    holes = closure.holes(one.view, one.side.platform, path)
+    present = {package.name for package in one.owners.packages}
     find = options.find_package or (lambda path, platform: debian_packages(path, platform, options.mirror))
     return [
         *budget.verdict(one.contents, budget.lines(one.contents, limits, options.before), causes),
         *(
-            rules.hole(one.view, hole, find(hole.wanted_at, one.side.platform) if hole.wanted_at else ())
-            for hole in holes
+            rules.hole(one.view, group, find(group[0].wanted_at, one.side.platform), present)
+            for group in rules.together(closure.holes(one.view, one.side.platform, path))
         ),
         *rules.openssl(one.view, one.owned, one.owners),
         *rules.layers(one.view),
@@ -148,6 +148,8 @@ def debian_packages(path: str, platform: str, mirror_setting: str | None) -> tup
     from lastgood.lock import mirror
     from lastgood.lock.debian import Seeds
 
+    if not path:
+        return ()
     try:
         index = importlib.import_module("lastgood.lock.contents")
         suite = Seeds.read(bundle.path("docker/base.toml")).suite
