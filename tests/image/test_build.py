@@ -113,8 +113,8 @@ def test_a_build(make_project: MakeProject) -> None:
         "org.opencontainers.image.title": "shop",
         "org.opencontainers.image.version": image.version,
     }
-    found = measure.scan(image, 60_000_000, measure.Options(accept=("second-openssl: psycopg-binary",)))
-    assert found["findings"] == []
+    scanned = measure.scan(image, 60_000_000, measure.Options(accept=("second-openssl: psycopg-binary",)))
+    assert scanned["findings"] == []
     for name, content in found.items():
         assert str(shop.root).encode() not in content, f"{name} names a folder of this machine"
 
