@@ -80,3 +80,20 @@ def test_a_mirror_without_contents(archive: Archive) -> None:
     assert str(caught.value) == (
         f"{archive.mirror.debian}/dists/trixie/InRelease lists no main/Contents-amd64.gz: the mirror does not carry it; name another mirror"
     )
+
+
+@pytest.mark.parametrize(
+    ("library", "packages"),
+    [
+        ("usr/lib/x86_64-linux-gnu/libpq.so.5", ("libpq5",)),
+        ("libssl.so.3", ("libssl3t64",)),
+        ("libdb-5.3.so", ("libdb-5.3",)),
+        ("libicudata74.so.2", ("libicudata74-2",)),  # a hyphen after a digit
+        ("libpqXso.5", ()),
+        ("libnone.so.1", ()),
+    ],
+)
+def test_named_after_the_library(archive: Archive, library: str, packages: tuple[str, ...]) -> None:
+    for name in ("libpq5", "libpq5-dbg", "libssl3t64", "libdb-5.3", "libicudata74-2"):
+        archive.add(name, "1.0")
+    assert contents.named(library, archive.publish().mirror, "trixie", "amd64") == packages

@@ -1,10 +1,11 @@
-"""Which Debian package holds a file: Debian's Contents index, fetched only when it is asked for.
+"""Which Debian package holds a file: Debian's Contents index, fetched only when it is asked for, and the rule that names libraries' packages.
 
 Format: https://wiki.debian.org/DebianRepository/Format#A.22Contents.22_indices
 """
 
 from __future__ import annotations
 
+import lzma
 import re
 import zlib
 
@@ -28,6 +29,19 @@ def find(path: str, source: Mirror, suite: str, architecture: str) -> tuple[str,
         if found:
             return found
     return ()
+
+
+def named(library: str, source: Mirror, suite: str, architecture: str) -> tuple[str, ...]:
+    """The package that is named after a shared library (as libpq.so.5), if the suite has one; none otherwise.
+
+    For mirrors whose Contents index is missing or not the signed one. The rule is section 8.1 of the Debian Policy Manual: the name, a
+    hyphen where it ends in a digit, the version; since Debian 13 some end in t64. Raises UsageError for a mirror that does not answer.
+    """
+    name = re.sub(r"\.so(\.|$)", "", re.sub(r"([0-9])\.so\.", r"\1-", library.rpartition("/")[2])).replace("_", "-").lower()
+    release = archive.release(source, "debian", suite)
+    body = archive.index(source, "debian", suite, release, f"main/binary-{architecture}/Packages.xz")
+    known = re.findall(rf"^Package: ({re.escape(name)}(?:t64)?)$", lzma.decompress(body).decode(), re.MULTILINE)
+    return tuple(sorted(set(known)))
 
 
 def _search(text: bytes, names: set[str]) -> tuple[str, ...]:

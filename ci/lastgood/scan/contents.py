@@ -57,7 +57,7 @@ class Contents:
     def read(cls, text: str) -> Contents:
         """From `text()`. Raises ValueError for anything else."""
         try:
-            data: dict[str, Any] = json.loads(text if text.startswith("{") else gzip.decompress(base64.b64decode(text)))
+            data = _decoded(text)
             if data["v"] != _VERSION:
                 raise ValueError(f"its form is {data['v']}, this lastgood reads {_VERSION}")
             owners = {name: (str(one[0]), int(one[1]), int(one[2])) for name, one in data["owners"].items()}
@@ -65,6 +65,14 @@ class Contents:
             return cls(data["build"], size, unpacked, files, owners, data["layers"])
         except (KeyError, TypeError, OSError, EOFError, IndexError) as error:
             raise ValueError(f"it is not what a scan wrote ({type(error).__name__}: {error})") from None
+
+
+def _decoded(text: str) -> dict[str, Any]:
+    try:
+        data: dict[str, Any] = json.loads(text if text.startswith("{") else gzip.decompress(base64.b64decode(text)))
+    except ValueError as error:
+        raise TypeError(error) from None
+    return data
 
 
 @dataclass(frozen=True)

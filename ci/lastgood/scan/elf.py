@@ -88,7 +88,7 @@ def _facts(file: ELFFile, content: bytes) -> Elf:
             for definition, names in section.iter_versions():
                 if not definition["vd_flags"] & _BASE:
                     offered.append(next(iter(names)).name)
-    openssl = _OPENSSL.search(content)
+    openssl = _OPENSSL.search(content) if b"OpenSSL " in content else None
     return Elf(
         machine=_MACHINES.get(file["e_machine"], str(file["e_machine"])),
         bits=file.elfclass,

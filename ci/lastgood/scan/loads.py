@@ -7,7 +7,7 @@ import re
 _CTYPES = re.compile(
     rb"""\b(?:(?:CDLL|PyDLL|LoadLibrary|dlopen)\(\s*|find_library\(\s*)["']([A-Za-z0-9_./+-]{2,80})["']"""
 )
-_LIBRARY = re.compile(rb"(?<![A-Za-z0-9_.+/-])lib[A-Za-z0-9_+-]+\.so(?:\.[0-9]+)*(?=\0)")
+_LIBRARY = re.compile(rb"lib[A-Za-z0-9_+-]+\.so(?:\.[0-9]+)*\0")
 _HINTS = (b"DLL(", b"find_library(", b"LoadLibrary(", b"dlopen(")
 
 
@@ -20,4 +20,5 @@ def named(path: str, content: bytes) -> tuple[str, ...]:
 
 def strings(content: bytes) -> tuple[str, ...]:
     """The names of shared libraries that stand as whole strings in a binary file, sorted."""
-    return tuple(sorted({name.decode() for name in _LIBRARY.findall(content)}))
+    found = (one for one in _LIBRARY.finditer(content) if content[one.start() - 1 : one.start()] == b"\0")
+    return tuple(sorted({one.group()[:-1].decode() for one in found}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -122,13 +121,13 @@ def keep(image: Image, examined: Sequence[Examined]) -> None:
 def _findings(one: Examined, limits: Budget, options: Options) -> list[Finding]:
     causes = contents.growth(options.before, one.contents) if options.before else ()
     path = _library_path(one.configuration)
-    holes = closure.holes(one.view, one.side.platform, path)
+    present = {package.name for package in one.owners.packages}
     find = options.find_package or (lambda path, platform: debian_packages(path, platform, options.mirror))
     return [
         *budget.verdict(one.contents, budget.lines(one.contents, limits, options.before), causes),
         *(
-            rules.hole(one.view, hole, find(hole.wanted_at, one.side.platform) if hole.wanted_at else ())
-            for hole in holes
+            rules.hole(one.view, group, find(group[0].wanted_at, one.side.platform), present)
+            for group in rules.together(closure.holes(one.view, one.side.platform, path))
         ),
         *rules.openssl(one.view, one.owned, one.owners),
         *rules.layers(one.view),
@@ -144,17 +143,20 @@ def _library_path(configuration: Mapping[str, Any]) -> list[str]:
 
 
 def debian_packages(path: str, platform: str, mirror_setting: str | None) -> tuple[str, ...]:
-    """The Debian packages that hold `path`, as the mirror's index of contents says; empty where no mirror answers."""
+    """The Debian packages that hold the library `path`, as the mirror's indices say; empty where none answers or knows."""
+    from lastgood.lock import contents as index
     from lastgood.lock import mirror
     from lastgood.lock.seeds import Seeds
 
-    try:
-        index = importlib.import_module("lastgood.lock.contents")
-        suite = Seeds.read(bundle.path("docker/base.toml")).suite
-        found: Iterable[str] = index.find(path, mirror.find(mirror_setting, suite), suite, ALL[platform].debian)
-    except (ImportError, LastgoodError, OSError, KeyError):
-        return ()
-    return tuple(found)
+    for look in (index.find, index.named):
+        try:
+            suite = Seeds.read(bundle.path("docker/base.toml")).suite
+            found = look(path, mirror.find(mirror_setting, suite), suite, ALL[platform].debian)
+        except (LastgoodError, OSError, KeyError):
+            continue
+        if found:
+            return found
+    return ()
 
 
 def _platform(one: Examined) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from lastgood.scan.view import View
 PROJECT, LASTGOOD, UNATTRIBUTED = "project", "lastgood", "unattributed"
 _PROJECTS = ("app/", "static/", "srv/", "code/", "src/")
 _CACHE_TAG = re.compile(r"\.(cpython|pypy)-?\d+(\.opt-[12])?$")
+_SERVED = re.compile(r"^(?:app/)?static\w*/")
 _HASHED = re.compile(r"\.[0-9a-f]{12}(?=\.[^./]+$)")
 _SONAME = re.compile(r"^(?P<stem>lib.+?)(?P<dash>-[\d.]+)?\.so(\.(?P<version>\d+))?")
 
@@ -174,7 +175,7 @@ class Owners:
             if owners:  # every recorded file of this folder is of one distribution
                 return next(iter(owners)) if len(owners) == 1 else UNATTRIBUTED
         if path.startswith(_PROJECTS):
-            return self._hashes.get(sha256, PROJECT) if path.startswith("static/") else PROJECT
+            return self._hashes.get(sha256, PROJECT) if _SERVED.match(path) else PROJECT
         return UNATTRIBUTED
 
     def _library(self, path: str) -> Iterable[str]:
@@ -223,14 +224,18 @@ def attribute(view: View, owners: Owners) -> dict[tuple[int, str], str]:
 def _static(number: int, facts: Facts, found: dict[tuple[int, str], str]) -> None:
     plain: dict[str, str] = {}
     folders: dict[str, set[str]] = {}
-    files = [entry.path for entry in facts.entries if entry.is_file and entry.path.startswith("static/")]
-    for path in files:
+    files = {
+        entry.path: _SERVED.sub("", entry.path)
+        for entry in facts.entries
+        if entry.is_file and _SERVED.match(entry.path)
+    }
+    for path, name in files.items():
         owner = found[number, path]
         if owner != PROJECT:
-            plain[_HASHED.sub("", path)] = owner
-            folders.setdefault("/".join(path.split("/")[:2]), set()).add(owner)
-    for path in files:
+            plain[_HASHED.sub("", name)] = owner
+            folders.setdefault(name.split("/")[0], set()).add(owner)
+    for path, name in files.items():
         if found[number, path] == PROJECT:
-            name = _HASHED.sub("", re.sub(r"\.(gz|br|zst)$", "", path))
-            folder = folders.get("/".join(path.split("/")[:2]), set())
-            found[number, path] = plain.get(name) or (next(iter(folder)) if len(folder) == 1 else PROJECT)
+            same = plain.get(_HASHED.sub("", re.sub(r"\.(gz|br|zst)$", "", name)))
+            beside = folders.get(name.split("/")[0], set()) if facts.name == "static" else set()
+            found[number, path] = same or (next(iter(beside)) if len(beside) == 1 else PROJECT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -148,28 +148,49 @@ def _elves(view: View) -> dict[str, tuple[int, Elf]]:
     }
 
 
-def hole(view: View, found: Hole, packages: tuple[str, ...]) -> Finding:
-    """One hole of the closure as a finding; `packages` are the Debian packages that hold what is missing, empty where nobody knows."""
-    layer = view.layer(found.path).name
-    where = f"layer {layer}: /{found.path}"
-    name = PurePosixPath(found.path).name
-    if found.kind == "library":
-        text = f"{where} needs {found.needs}, which is not in the image"
-        return Finding(
-            "missing-library", f"{name} {found.needs}", text, _add(packages, found.wanted_at), layer, found.path
-        )
-    if found.kind == "version":
-        text = f"{where} needs {found.needs}, which /{found.provider} does not have"
+def hole(view: View, found: Sequence[Hole], packages: tuple[str, ...], present: Collection[str] = ()) -> Finding:
+    """One thing that is missing as a finding; `found` are the files that need it.
+
+    `packages` are the Debian packages that hold it, empty where nobody knows; `present` are those that the image has.
+    """
+    first = found[0]
+    layer = view.layer(first.path).name
+    others = f" and {len(found) - 1} other file{'s' * (len(found) > 2)}" if len(found) > 1 else ""
+    where = f"layer {layer}: /{first.path}{others}"
+    need = "need" if others else "needs"
+    if first.kind == "library":
+        text = f"{where} {need} {first.needs}, which is not in the image"
+        do = _add(packages, first.wanted_at, present)
+        return Finding("missing-library", first.needs, text, do, layer, first.path)
+    if first.kind == "version":
+        text = f"{where} {need} {first.needs}, which /{first.provider} does not have"
         do = "lock a build of it that is made for this Debian or an older one"
-        return Finding("missing-version", f"{name} {found.needs}", text, do, layer, found.path)
-    if found.kind == "machine":
-        text, do = f"{where} is for {found.needs}, not for the image's machine", "lock a wheel for the image's platform"
-        return Finding("wrong-machine", name, text, do, layer, found.path)
-    text = f"{where} needs the interpreter {found.needs}, which is not in the image"
-    return Finding("missing-interpreter", name, text, _add(packages, found.wanted_at), layer, found.path)
+        return Finding(
+            "missing-version", f"{PurePosixPath(first.provider).name} {first.needs}", text, do, layer, first.path
+        )
+    if first.kind == "machine":
+        text, do = f"{where} {'are' if others else 'is'} for {first.needs}", "lock a wheel for the image's platform"
+        return Finding("wrong-machine", first.needs, text, do, layer, first.path)
+    text = f"{where} {need} the interpreter {first.needs}, which is not in the image"
+    return Finding(
+        "missing-interpreter", first.needs, text, _add(packages, first.wanted_at, present), layer, first.path
+    )
 
 
-def _add(packages: tuple[str, ...], path: str) -> str:
+def together(found: Iterable[Hole]) -> list[list[Hole]]:
+    """The holes by what is missing: one library that ten files lack is one thing to mend."""
+    groups: dict[tuple[str, str, str], list[Hole]] = {}
+    for one in found:
+        groups.setdefault((one.kind, one.needs, one.provider), []).append(one)
+    return list(groups.values())
+
+
+def _add(packages: tuple[str, ...], path: str, present: Collection[str]) -> str:
+    here = [name for name in packages if name in present]
+    if here:
+        return (
+            f"`{here[0]}` is in the image, but this file of it was left out: add {path!r} to [tool.lastgood.image] keep"
+        )
     if not packages:
         return f"look for the Debian package that has {path} and add it to [tool.lastgood.image] packages"
     return f"add {' or '.join(f'`{name}`' for name in packages)} to [tool.lastgood.image] packages"
@@ -188,7 +209,7 @@ def scripts(view: View, data: Mapping[str, Any]) -> tuple[list[Finding], dict[st
             if path not in view.entries or not interpreter or view.resolve(interpreter.strip("/")):
                 continue
             if f"/{path}" in started:
-                found.append(hole(view, Hole("interpreter", path, interpreter, interpreter.strip("/")), ()))
+                found.append(hole(view, [Hole("interpreter", path, interpreter, interpreter.strip("/"))], ()))
             else:
                 notes[path] = interpreter
     return found, notes

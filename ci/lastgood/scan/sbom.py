@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from cyclonedx.factory.license import LicenseFactory
+from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model import ExternalReference, ExternalReferenceType, HashAlgorithm, HashType, Property, XsUri
 from cyclonedx.model.bom import Bom, BomMetaData
 from cyclonedx.model.component import Component, ComponentType
@@ -31,7 +31,7 @@ from lastgood.scan import owners, view
 from lastgood.scan.owners import Distribution, Package
 
 # What classifiers are worth as licences: "License :: OSI Approved :: MIT License" is MIT License.
-_CLASSIFIER = re.compile(r"^License :: (?:OSI Approved :: )?(?P<name>[^:]+)$")
+_CLASSIFIER = re.compile(r"^License :: (?:OSI Approved :: )?(?!OSI Approved$)(?P<name>[^:]+)$")
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(\S+)")
 

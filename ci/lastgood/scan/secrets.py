@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 # Counted up whenever other things are found, so that no cache entry of an older recipe is used.
-RECIPE = 1
+RECIPE = 2
 
 _LARGEST = 1_000_000  # bytes; larger files of a project are data
 _TOKENS = (
@@ -48,11 +48,12 @@ _SIGNS = (b"PRIVATE KEY", b"AKIA", b"ASIA", b"ghp_", b"gho_", b"ghu_", b"ghs_", 
 # A key is more than its first line, which programs that read keys hold, too.
 _KEY = re.compile(
     r"BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----(?:[\s\"'+(),]|\\n)*(?:[A-Z][\w-]*: .*\s+)*"
-    r"(?:[A-Za-z0-9+/=]|[\s\"'+,]|\\n){100}"
+    r"(?:[A-Za-z0-9+/=]|[\s\"'+,]|\\n){48}"
 )
 # Values that documentation and defaults use: nobody's secret.
 _MAKE_BELIEVE = re.compile(
     r"example|dummy|change-?me|insecure|placeholder|your[-_]|xxxx|\.\.\.|…"
+    r"|^[a-z]+(-[a-z]+){2,}$"  # a sentence
     r"|^(pass|password|passwd|secret|user|test|postgres)$",
     re.IGNORECASE,
 )
@@ -125,8 +126,15 @@ def _hits(folder: Path, path: str, plugins: tuple[Mapping[str, Any], ...]) -> It
             if secret.type == "Private Key":
                 if _KEY.search(text):
                     yield Hit(secret.type, secret.line_number)
-            elif not _MAKE_BELIEVE.search(secret.secret_value or ""):
+            elif not _MAKE_BELIEVE.search(secret.secret_value or "") and _alone(secret.secret_value or "", text):
                 yield Hit(secret.type, secret.line_number)
+
+
+def _alone(value: str, text: str) -> bool:
+    """Whether a value stands by itself: in a font or a picture in base64 anything can be found."""
+    places = [one.start() for one in re.finditer(re.escape(value), text)]
+    around = (text[max(place - 1, 0) : place] + text[place + len(value) : place + len(value) + 1] for place in places)
+    return not places or any(not re.search(r"[A-Za-z0-9+/]", sides) for sides in around)
 
 
 def in_configuration(lines: Mapping[str, str]) -> dict[str, tuple[Hit, ...]]:

@@ -5,6 +5,7 @@ Deletions are the whiteouts of https://github.com/opencontainers/image-spec/blob
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -60,6 +61,11 @@ class View:
         """The layer whose entry a container sees at `path`."""
         return self.layers[self.where[path]]
 
+    @functools.cached_property
+    def folders(self) -> frozenset[str]:
+        """Every folder, also those that no layer has an entry of."""
+        return frozenset(parent.as_posix() for path in self.entries for parent in PurePosixPath(path).parents)
+
     def resolve(self, path: str) -> str | None:
         """The path of the file or folder that `path` leads to inside the image through any links, None where it leads nowhere."""
         done: list[str] = []
@@ -74,9 +80,9 @@ class View:
                 continue
             here = "/".join([*done, part])
             entry = self.entries.get(here)
-            if entry is None:
+            if entry is None and here not in self.folders:
                 return None
-            if entry.kind == "link":
+            if entry is not None and entry.kind == "link":
                 links += 1
                 if links > _LINKS:
                     return None
