@@ -17,7 +17,8 @@ from lastgood import __version__, cli
 from lastgood.errors import FailedNotRestored, FailedRestored, Refused, UsageError
 
 VERBS = (
-    "lock", "lock-base", "build", "scan", "push", "cache", "deploy", "rollback", "status", "history", "bootstrap", "local", "demo", "doctor",
+    "lock", "lock-base", "build", "scan", "push", "cache", "deploy", "rollback", "status", "history", "bootstrap", "local",
+    "demo", "doctor",
 )  # fmt: skip
 HEAVY = ("boto3", "botocore", "docker", "debian", "pysequoia", "pip", "piptools", "dockerfile_parse", "django")
 

@@ -59,19 +59,22 @@ ERROR: failed to build: failed to solve: process "/bin/sh -c false" did not comp
 
 
 def test_what_buildkit_says() -> None:
-    assert own.buildkit_failure(BUILDKIT, "Dockerfile") == (
+    text = "FROM debian\nRUN false\nCMD x\n"
+    assert own.buildkit_failure(BUILDKIT, text, "Dockerfile") == (
         'Dockerfile:2: `RUN false`: process "/bin/sh -c false" did not complete successfully: exit code: 1; mend it and build again'
     )
-    assert own.buildkit_failure("ERROR: no builder", "Dockerfile") == "Dockerfile: no builder; mend it and build again"
-    assert own.buildkit_failure("", "Dockerfile") == "Dockerfile: it said nothing; mend it and build again"
+    assert (
+        own.buildkit_failure("ERROR: no builder", "", "Dockerfile") == "Dockerfile: no builder; mend it and build again"
+    )
+    assert own.buildkit_failure("", "", "Dockerfile") == "Dockerfile: it said nothing; mend it and build again"
 
 
 def test_what_the_classic_builder_says() -> None:
     text = "FROM debian\n\nRUN one && \\\n    two\n"
-    assert own.classic_failure("The command returned 1", "RUN one &&     two", text, "D") == (
+    assert own.failure("The command returned 1", "RUN one &&     two", text, "D") == (
         "D:3: `RUN one &&     two`: The command returned 1; mend it and build again"
     )
-    assert own.classic_failure("no such image", "", text, "D") == "D: no such image; mend it and build again"
+    assert own.failure("no such image", "", text, "D") == "D: no such image; mend it and build again"
 
 
 @pytest.fixture

@@ -138,17 +138,17 @@ def _by_buildkit(docker: str, context: Path, file: str, tag: str, made_from: Com
     if done.returncode:
         for line in done.stderr.splitlines()[-20:]:
             say(f"  {line}")
-        raise UsageError(buildkit_failure(done.stderr, file))
+        raise UsageError(buildkit_failure(done.stderr, (context / file).read_text(encoding="utf-8"), file))
 
 
-def buildkit_failure(output: str, file: str) -> str:
-    """One sentence for BuildKit's plain output: the line of the Dockerfile, and the error."""
-    where = re.search(r"^\S*?:(\d+)\n-{4,}\n", output, re.MULTILINE)
-    marked = re.search(r"^\s*\d+ \| >>> (.+)$", output, re.MULTILINE)
+def buildkit_failure(output: str, text: str, file: str) -> str:
+    """One sentence for BuildKit's plain output about the Dockerfile's `text`: the line and the error."""
+    step_ = re.search(r"^ > \[[^\]]*\] (.+):$", output, re.MULTILINE)
     cause = re.findall(r"^ERROR: (.+)$", output, re.MULTILINE)
-    text = cause[-1].removeprefix("failed to build: ").removeprefix("failed to solve: ") if cause else "it said nothing"
-    place = f"{file}:{where.group(1)}" if where else file
-    return f"{place}: {f'`{marked.group(1).strip()}`: ' if marked else ''}{text}; mend it and build again"
+    error = (
+        cause[-1].removeprefix("failed to build: ").removeprefix("failed to solve: ") if cause else "it said nothing"
+    )
+    return failure(error, step_.group(1) if step_ else "", text, file)
 
 
 def _by_classic(engine: Any, context: Path, file: str, tag: str) -> None:
@@ -163,11 +163,11 @@ def _by_classic(engine: Any, context: Path, file: str, tag: str) -> None:
         if "error" in event:
             for line in said[-20:]:
                 say(f"  {line}")
-            raise UsageError(classic_failure(str(event["error"]), current, (context / file).read_text(), file))
+            raise UsageError(failure(str(event["error"]), current, (context / file).read_text(encoding="utf-8"), file))
 
 
-def classic_failure(error: str, current: str, text: str, file: str) -> str:
-    """One sentence for the classic builder's error in the instruction `current` of the Dockerfile's `text`."""
+def failure(error: str, current: str, text: str, file: str) -> str:
+    """One sentence for an error in the instruction `current`, as the builder shows it, of the Dockerfile's `text`."""
     start = re.escape(current.split("  ")[0][:60])
     number = next(
         (at for at, line in enumerate(text.splitlines(), start=1) if current and re.match(start, line.strip())), 0
