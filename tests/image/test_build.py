@@ -24,12 +24,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from lastgood import bundle, project
+from lastgood import bundle, cli, project
 from lastgood.errors import LastgoodError, UsageError
 from lastgood.image import assemble, base, layers, oci, pycache, trace
 from lastgood.image import build as builder
 from lastgood.image.build import Image
 from lastgood.project import Project
+from lastgood.report import terminal
 from lastgood.scan import measure
 
 pytestmark = pytest.mark.slow
@@ -343,6 +344,49 @@ def test_killed_at_any_moment(make_project: MakeProject, where: str) -> None:
         assert oci.digest(layer.tar.read_bytes()) == layer.diff_id
     assert image.digest == builder.build(make_project("two", salt)).digest
     assert not list((project.cache() / "work").glob("shop-*"))
+
+
+def test_two_platforms_are_one_index(
+    make_project: MakeProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other platform's base and dependencies are made up here: what runs while building runs on this machine's own."""
+    toml = FILES["pyproject.toml"] + 'platforms = ["linux/amd64", "linux/arm64"]\n'
+    shop = make_project(changed={"pyproject.toml": toml})
+    for name, made in (("_root", assemble._root), ("_tree", assemble._tree)):
+        foreign = tmp_path / name / "tree"
+        (foreign / "usr/lib/aarch64-linux-gnu").mkdir(parents=True)
+        (foreign / "usr/lib/aarch64-linux-gnu" / name).write_bytes(b"arm")
+        (foreign.parent / "owners.json").write_text("{}", encoding="utf-8")
+
+        def either(shop: Project, on: Any, made: Any = made, foreign: Path = foreign) -> Path:
+            found: Path = foreign if on.name == "linux/arm64" else made(shop, on)
+            return found
+
+        monkeypatch.setattr(assemble, name, either)
+    for name, known in (("_root_key", assemble._root_key), ("_tree_key", assemble._tree_key)):
+        monkeypatch.setattr(
+            assemble, name, lambda shop, on, known=known: known(shop, on) + on.name.partition("arm64")[1]
+        )
+    image = builder.build(shop)
+    amd, arm = image.variants
+    assert (amd.platform, arm.platform) == ("linux/amd64", "linux/arm64")
+    assert [layer.digest for layer in amd.layers[2:]] == [layer.digest for layer in arm.layers[2:]]
+    assert [one == other for one, other in zip(amd.layers[:2], arm.layers[:2], strict=True)] == [False, False]
+    assert arm.layers[0].owners == tmp_path / "_root/owners.json"
+    assert json.loads(image.document("config", arm))["architecture"] == "arm64"
+    assert oci.digest(image.document("manifest", arm)) == arm.digest
+    assert oci.digest(image.document("index")) == image.digest
+    assert (image.layers, image.size, image.image_id) == (amd.layers, amd.size, amd.image_id)
+    assert builder.build(shop) == builder.last(shop) == image
+    capsys.readouterr()
+    assert cli.main(["build", "--project", str(shop.root)]) == 0
+    size = [terminal.megabytes(variant.size) for variant in image.variants]
+    assert capsys.readouterr().out.splitlines() == [
+        f"build {image.build}",
+        f"linux/amd64  {size[0]}  {amd.digest}",
+        f"linux/arm64  {size[1]}  {arm.digest}",
+        image.digest,
+    ]
 
 
 def refusal(shop: Project) -> str:

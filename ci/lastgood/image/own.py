@@ -67,19 +67,19 @@ def build(project: Project, made_from: Commit, key: str) -> Image:
     if not file.is_file():
         raise UsageError(f"{file} does not exist: [tool.lastgood.image] dockerfile names it")
     with store.workspace(cache() / "work", f"{project.name}-") as work, _engine(file) as engine:
-        tag = f"lastgood-build/{project.name}:{made_from.build.lower()}"
+        tag = f"lastgood-build/{project.name}:latest"  # stays in the engine: its layers are what the next build begins from
         with step(f"{file.name} by the engine"):
             source.copy(project.root, work / "context")
+            before = _identity(engine, tag)
             _built(engine, project, work / "context", tag, made_from)
-        try:
-            with step("layers") as shown:
-                saved = _saved(engine, tag, work, project.image.compression)
-                shown.note(megabytes(sum(layer.compressed for layer in saved.layers)))
-            with step("manifest"):
-                python, manifest = _manifest(engine, project, made_from, tag, saved.configuration, work)
-        finally:
-            with contextlib.suppress(Exception):
-                engine.images.remove(tag, force=True, noprune=True)
+            if before and before != _identity(engine, tag):
+                with contextlib.suppress(Exception):  # a container may still use it
+                    engine.images.remove(before)
+        with step("layers") as shown:
+            saved = _saved(engine, tag, work, project.image.compression)
+            shown.note(megabytes(sum(layer.compressed for layer in saved.layers)))
+        with step("manifest"):
+            python, manifest = _manifest(engine, project, made_from, tag, saved.configuration, work)
         with step("application"):
             application = _migrator(work, manifest, project.image.compression)
     return _image(project, made_from, key, saved, application, manifest, python)
@@ -102,6 +102,11 @@ def _engine(file: Path) -> Iterator[Any]:
         ) from None
 
 
+def _identity(engine: Any, tag: str) -> str:
+    found = engine.images.list(tag)
+    return str(found[0].id) if found else ""
+
+
 def _built(engine: Any, project: Project, context: Path, tag: str, made_from: Commit) -> None:
     file = str(project.image.dockerfile)
     if not (context / file).is_file():
@@ -122,7 +127,6 @@ def _by_buildkit(docker: str, context: Path, file: str, tag: str, made_from: Com
         "--load",
         "--progress=plain",
         "--provenance=false",
-        "--label=lastgood.build=1",
     ]
     done = subprocess.run(
         [*command, f"--tag={tag}", f"--file={context / file}", str(context)],
@@ -134,25 +138,23 @@ def _by_buildkit(docker: str, context: Path, file: str, tag: str, made_from: Com
     if done.returncode:
         for line in done.stderr.splitlines()[-20:]:
             say(f"  {line}")
-        raise UsageError(buildkit_failure(done.stderr, file))
+        raise UsageError(buildkit_failure(done.stderr, (context / file).read_text(encoding="utf-8"), file))
 
 
-def buildkit_failure(output: str, file: str) -> str:
-    """One sentence for BuildKit's plain output: the line of the Dockerfile, and the error."""
-    where = re.search(r"^\S*?:(\d+)\n-{4,}\n", output, re.MULTILINE)
-    marked = re.search(r"^\s*\d+ \| >>> (.+)$", output, re.MULTILINE)
+def buildkit_failure(output: str, text: str, file: str) -> str:
+    """One sentence for BuildKit's plain output about the Dockerfile's `text`: the line and the error."""
+    step_ = re.search(r"^ > \[[^\]]*\] (.+):$", output, re.MULTILINE)
     cause = re.findall(r"^ERROR: (.+)$", output, re.MULTILINE)
-    text = cause[-1].removeprefix("failed to build: ").removeprefix("failed to solve: ") if cause else "it said nothing"
-    place = f"{file}:{where.group(1)}" if where else file
-    return f"{place}: {f'`{marked.group(1).strip()}`: ' if marked else ''}{text}; mend it and build again"
+    error = (
+        cause[-1].removeprefix("failed to build: ").removeprefix("failed to solve: ") if cause else "it said nothing"
+    )
+    return failure(error, step_.group(1) if step_ else "", text, file)
 
 
 def _by_classic(engine: Any, context: Path, file: str, tag: str) -> None:
     current = ""
     said: list[str] = []
-    for event in engine.api.build(
-        path=str(context), dockerfile=file, tag=tag, rm=True, forcerm=True, decode=True, labels={"lastgood.build": "1"}
-    ):
+    for event in engine.api.build(path=str(context), dockerfile=file, tag=tag, rm=True, forcerm=True, decode=True):
         text = str(event.get("stream", "")).strip()
         if re.match(r"Step \d+/\d+ : ", text):
             current, said = text.partition(" : ")[2], []
@@ -161,11 +163,11 @@ def _by_classic(engine: Any, context: Path, file: str, tag: str) -> None:
         if "error" in event:
             for line in said[-20:]:
                 say(f"  {line}")
-            raise UsageError(classic_failure(str(event["error"]), current, (context / file).read_text(), file))
+            raise UsageError(failure(str(event["error"]), current, (context / file).read_text(encoding="utf-8"), file))
 
 
-def classic_failure(error: str, current: str, text: str, file: str) -> str:
-    """One sentence for the classic builder's error in the instruction `current` of the Dockerfile's `text`."""
+def failure(error: str, current: str, text: str, file: str) -> str:
+    """One sentence for an error in the instruction `current`, as the builder shows it, of the Dockerfile's `text`."""
     start = re.escape(current.split("  ")[0][:60])
     number = next(
         (at for at, line in enumerate(text.splitlines(), start=1) if current and re.match(start, line.strip())), 0
@@ -306,7 +308,6 @@ def _image(
     names = ("User", "ExposedPorts", "Volumes", "WorkingDir", "StopSignal", "Labels", "Entrypoint", "Cmd")
     settings = {name: given[name] for name in names if name in given}
     settings |= entry_point(python, settings.get("Entrypoint") or [], settings.get("Cmd") or [])
-    settings["Labels"] = {name: text for name, text in settings.get("Labels", {}).items() if name != "lastgood.build"}
     settings["Env"] = [f"{name}={value}" for name, value in _environment(project, saved.configuration).items()]
     parts = [*saved.layers, application]
     described = dockerfile.Description(

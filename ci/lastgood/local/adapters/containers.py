@@ -69,6 +69,15 @@ def _is_true(value: Any) -> bool:
     return str(value).lower() == "true"
 
 
+def tag(image: str) -> str:
+    """The tag of a build that was loaded instead of pulled, as deploy/registry.py gives it; empty for no reference by digest.
+
+    An engine before version 23 can't pull zstd layers, so `lastgood push` loads them there.
+    """
+    name, found, digest = image.partition("@sha256:")
+    return f"{name}:sha256-{digest}" if found else ""
+
+
 def install(settings: Settings) -> None:
     """Tasks run on our own network, as their definition says, and reach the emulator at the network's gateway."""
     has_init = shutil.which("docker-init") is not None
@@ -91,9 +100,8 @@ def install(settings: Settings) -> None:
 
     @wrap("services.ecs:_run_docker_container")
     def run_docker_container(original: Any, client: Any, definition: Any, run: Any, **options: Any) -> Any:
-        # An engine before version 23 can't pull zstd layers: `lastgood push` has loaded the build under a tag that names its digest.
-        loaded = definition["image"].replace("@sha256:", ":sha256-")
-        if "@" in definition["image"] and client.images.list(loaded):
+        loaded = tag(definition["image"])
+        if loaded and client.images.list(loaded):
             definition, options = definition | {"image": loaded}, options | {"refresh_image": False}
         return original(client, definition, run, **options)
 
