@@ -16,7 +16,7 @@ from lastgood.lock.debian import Lock
 from lastgood.project import ImageSettings, Project, cache
 
 # Counted up whenever the recipes below change what they make, so that no cache entry of an older recipe is used.
-RECIPE = 3
+RECIPE = 4
 
 # Data and tools that a running web application never opens. The interpreter's own modules stay, but for those whose C part or data
 # is left out with them. LIB stands for the platform's folder of libraries, PY for the standard library.
@@ -25,7 +25,10 @@ _TRIM = (
     "usr/share/locale/*", "usr/share/lintian/*", "usr/share/bug/*", "usr/share/base-files/*", "usr/share/common-licenses/*",
     "usr/share/pixmaps/*", "usr/share/menu/*", "usr/share/binfmts/*", "usr/share/apps/*", "usr/share/applications/*",
     "usr/share/ca-certificates/mozilla/*",  # concatenated into one bundle below
+    "usr/share/zoneinfo/tzdata.zi", "usr/share/zoneinfo/leap*", "usr/share/zoneinfo/zonenow.tab",
     "LIB/gconv/*", "LIB/perl*", "LIB/libmvec*", "LIB/libexpatw*",
+    "LIB/libc_malloc_debug*", "LIB/libmemusage*", "LIB/libpcprofile*", "LIB/libthread_db*",  # for debuggers
+    "LIB/libnsl*", "LIB/libnss_compat*", "LIB/libnss_hesiod*", "LIB/libBrokenLocale*",  # for NIS and programs of another age
     "usr/lib/locale/*", "usr/share/i18n/*",
     "usr/sbin/*", "etc/ca-certificates/*", "etc/update-motd.d/*", "etc/skel/*", "etc/profile*", "etc/dpkg/*", "etc/issue*",
     "PY/ensurepip/*", "PY/idlelib/*", "PY/tkinter/*", "PY/turtle*", "PY/test/*",
