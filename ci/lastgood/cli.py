@@ -93,6 +93,7 @@ def build(options: argparse.Namespace) -> None:
         with step("load into Docker") as shown:
             shown.note(builder.load(project, image))
     _result(options, image.as_dict(), f"build {image.build}\n{image.digest}")
+    return None
 
 
 def _explain(options: argparse.Namespace, project: Project) -> None:

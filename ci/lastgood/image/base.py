@@ -65,14 +65,21 @@ def runtime(project: Project | None, platform: Platform) -> Path:
 
 
 def make_runtime(
-    project: Project | None, platform: Platform, folder: Path, seen: Callable[[str, Path], None] = lambda _step, _root: None
+    project: Project | None,
+    platform: Platform,
+    folder: Path,
+    seen: Callable[[str, Path], None] = lambda _step, _root: None,
 ) -> None:
     """Makes the runtime root at `folder`/root; `seen` is told after each step that changed its size (--explain measures there)."""
     keep, root = _settings(project).keep, folder / "root"
     trim = tuple(pattern.replace("LIB", platform.libraries).replace("PY", python.STDLIB) for pattern in _TRIM)
     # The certificates are read when the bundle is made, and removed after it.
     owners = unpacked(
-        "runtime", project, platform, root, lambda path: kept(path, keep) or _kept(path, trim) or path.startswith(_CERTIFICATES)
+        "runtime",
+        project,
+        platform,
+        root,
+        lambda path: kept(path, keep) or _kept(path, trim) or path.startswith(_CERTIFICATES),
     )
     _certificates(root, owners)
     store.remove(root / _CERTIFICATES)
@@ -133,7 +140,11 @@ def _entry(stage: str, project: Project | None, platform: Platform, make: Callab
 
 
 def unpacked(
-    stage: str, project: Project | None, platform: Platform, root: Path, wanted: Callable[[str], bool] = lambda _path: True
+    stage: str,
+    project: Project | None,
+    platform: Platform,
+    root: Path,
+    wanted: Callable[[str], bool] = lambda _path: True,
 ) -> dict[str, str]:
     """Fetches the packages of a stage and unpacks what is `wanted` of them into `root`; returns {path: owner, as "debian:libc6"}."""
     locked = lock(project)

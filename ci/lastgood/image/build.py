@@ -91,7 +91,9 @@ def build(project: Project, *, allow_dirty: bool = False) -> Image:
         parts = [_layer("base", base.runtime_key(project, here), [(root, "")])]
         shown.note(megabytes(parts[0].compressed))
     with step("dependencies") as shown:
-        parts.append(_layer("dependencies", dependencies.key(project, here), [(dependencies.prepare(project, here), "")]))
+        parts.append(
+            _layer("dependencies", dependencies.key(project, here), [(dependencies.prepare(project, here), "")])
+        )
         tree = dependencies.whole(project)
         shown.note(megabytes(parts[1].compressed))
     with store.workspace(cache() / "work", f"{project.name}-") as work:
@@ -169,7 +171,12 @@ def _run(project: Project, work: Path, root: Path, tree: Path, arguments: list[s
 
 def _static(project: Project, work: Path, root: Path, tree: Path, source: str) -> Layer:
     values = json.dumps(
-        [source, dependencies.key(project, platform.native()), sorted(project.image.environment.items()), project.settings]
+        [
+            source,
+            dependencies.key(project, platform.native()),
+            sorted(project.image.environment.items()),
+            project.settings,
+        ]
     )
     key = hashlib.sha256(values.encode()).hexdigest()
     if (cache() / "layers" / f"static-{key[:24]}.json").is_file():

@@ -58,7 +58,9 @@ def words(body: bytes, known: frozenset[str]) -> frozenset[str]:
         module = ast.parse(body)
     except (SyntaxError, ValueError, RecursionError):
         return frozenset()
-    strings = (node.value for node in ast.walk(module) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    strings = (
+        node.value for node in ast.walk(module) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
     return known.intersection(strings)
 
 
@@ -84,8 +86,8 @@ def services_of_distributions(tree: Path) -> frozenset[str]:
 def services(project: Project, known: frozenset[str], named: frozenset[str]) -> tuple[str, ...] | None:
     """The AWS services whose models stay; None for all of them, where nothing names one.
 
-    A service counts as used where its name is a string of its own anywhere in the project's sources (so helpers and settings are seen, too),
-    or is in `named`, by what is installed. Raises UsageError where the configuration names one that is not in `known`.
+    A service counts as used where its name is a string of its own anywhere in the project's sources (so helpers and settings are seen,
+    too), or is in `named`, by what is installed. Raises UsageError where the configuration names one that is not in `known`.
     """
     if not known:
         return None
@@ -171,7 +173,9 @@ def _settings(project: Project, tree: Path, key: str) -> dict[str, Any] | None:
 
 
 def _hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names if (folder / name).is_file()}
+    return {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names if (folder / name).is_file()
+    }
 
 
 def _asked(project: Project, tree: Path) -> dict[str, Any] | None:
@@ -182,7 +186,10 @@ def _asked(project: Project, tree: Path) -> dict[str, Any] | None:
         for name in commit.files(project.app):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(project.app / name, copy / name)
-        environment = {"PYTHONPATH": f"{copy}:{tree / python.DIST_PACKAGES}", "DJANGO_SETTINGS_MODULE": project.settings}
+        environment = {
+            "PYTHONPATH": f"{copy}:{tree / python.DIST_PACKAGES}",
+            "DJANGO_SETTINGS_MODULE": project.settings,
+        }
         program = python.wrapper(root, root.parent / "bin")
         done = python.run(program, ["-c", _ASK], environment=environment | dict(project.image.environment), cwd=copy)
     if done.returncode:

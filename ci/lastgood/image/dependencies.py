@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import re
 import shutil
 from dataclasses import asdict
 from email.parser import BytesHeaderParser
@@ -52,7 +51,9 @@ def whole(project: Project, platform: Platform | None = None) -> Path:
         wheels.install(project, requirements(project), platform, folder / "wheels", target)
         shutil.rmtree(folder / "wheels")
         interpreter = base.runtime(project, native())
-        bytecode.compile_files(tree, (path for path in target.rglob("*.py") if path.is_file() and not path.is_symlink()), interpreter)
+        bytecode.compile_files(
+            tree, (path for path in target.rglob("*.py") if path.is_file() and not path.is_symlink()), interpreter
+        )
         owners = recorded(target)
         base.write_owners(tree, owners, "python:unknown")
         by_owner = imports.modules(_below(json.loads((folder / "owners.json").read_text(encoding="utf-8"))))
@@ -166,4 +167,6 @@ def _prove(project: Project, platform: Platform, tree: Path) -> None:
     before = dict.fromkeys(name for of_it in facts["modules"].values() for name in of_it)
     gone = imports.missing(before, names)
     if gone:
-        raise UsageError(f"trimming took the module {gone[0]} of {platform.name}: add it to keep in [tool.lastgood.image]")
+        raise UsageError(
+            f"trimming took the module {gone[0]} of {platform.name}: add it to keep in [tool.lastgood.image]"
+        )

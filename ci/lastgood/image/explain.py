@@ -99,9 +99,13 @@ def notes(project: Project) -> list[str]:
     said = []
     if choice.services is not None:
         origin = "declared" if project.image.aws_services is not None else "found in the sources"
-        said.append(f"AWS services, {origin}: {', '.join(choice.services)} (and {', '.join(trim.CREDENTIALS)} for credentials)")
+        said.append(
+            f"AWS services, {origin}: {', '.join(choice.services)} (and {', '.join(trim.CREDENTIALS)} for credentials)"
+        )
     elif (dependencies.whole(project) / python.DIST_PACKAGES / "botocore/data").is_dir():
-        said.append("AWS services: no source names one, so all stay; name them as aws-services in [tool.lastgood.image]")
+        said.append(
+            "AWS services: no source names one, so all stay; name them as aws-services in [tool.lastgood.image]"
+        )
     if choice.languages is not None:
         origin = "declared" if project.image.languages is not None else "by the settings"
         said.append(f"languages, {origin}: {', '.join(choice.languages)}")
@@ -119,9 +123,17 @@ def render(rows: Sequence[dict[str, Any]], said: Sequence[str] = ()) -> str:
     lines = []
     part = ""
     for row in rows:
-        saved = "" if row["saved"] is None else megabytes(row["saved"]) if row["saved"] >= 0 else f"+{megabytes(-row['saved'])}"
+        saved = (
+            ""
+            if row["saved"] is None
+            else megabytes(row["saved"])
+            if row["saved"] >= 0
+            else f"+{megabytes(-row['saved'])}"
+        )
         shown = row["part"] if row["part"] != part else ""
         part = row["part"]
-        lines.append([shown, row["step"], f"{row['files']}", megabytes(row["bytes"]), megabytes(row["compressed"]), saved])
+        lines.append(
+            [shown, row["step"], f"{row['files']}", megabytes(row["bytes"]), megabytes(row["compressed"]), saved]
+        )
     body = table(["part", "step", "files", "size", "gzip", "saved"], lines, right=(2, 3, 4, 5))
     return "\n".join([body, *said])

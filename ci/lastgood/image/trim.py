@@ -32,7 +32,22 @@ from lastgood.image.base import kept
 RECIPE = 2
 CREDENTIALS = ("sts", "sso", "sso-oidc", "signin")  # what botocore itself calls to get credentials
 
-_DEVELOPER = ("*.pyi", "*.pxd", "*.pyx", "*.pxi", "*.h", "*.hpp", "*.hh", "*.c", "*.cc", "*.cpp", "*.a", "*.o", "*.lib", "*.la")
+_DEVELOPER = (
+    "*.pyi",
+    "*.pxd",
+    "*.pyx",
+    "*.pxi",
+    "*.h",
+    "*.hpp",
+    "*.hh",
+    "*.c",
+    "*.cc",
+    "*.cpp",
+    "*.a",
+    "*.o",
+    "*.lib",
+    "*.la",
+)
 _CODE = (".py", ".pyc", ".so")
 _CATALOGUE = re.compile(r"(?:^|/)locale/([A-Za-z0-9_@-]+)/LC_MESSAGES/[^/]+\.(po|mo)$")
 _MIGRATION = re.compile(rb"^class Migration\(", re.MULTILINE)
@@ -162,14 +177,16 @@ def _documentation(tree: Tree) -> None:
             continue
         tests = "tests" in folders[1:] and "templates" not in folders and "static" not in folders
         docs = folders[-1] in ("docs", "doc", "man") and path.suffix in (".rst", ".md", ".html", ".1")
-        examples = parts[:2] in (["boto3", "examples"], ["botocore", "data"]) and re.match(r"examples-\d|.*\.rst$", path.name)
+        examples = parts[:2] in (["boto3", "examples"], ["botocore", "data"]) and re.match(
+            r"examples-\d|.*\.rst$", path.name
+        )
         if tests or docs or examples:
             tree.remove(name)
 
 
 def _descriptions(tree: Tree) -> None:
     """The long description of a distribution is its page at the index; the headers above it are what programs ask for."""
-    for name, path in list(tree.files()):
+    for _name, path in list(tree.files()):
         if path.name == "METADATA" and path.parent.suffix == ".dist-info":
             headers, gap, _ = path.read_bytes().replace(b"\r\n", b"\n").partition(b"\n\n")
             if gap:
@@ -229,9 +246,7 @@ def _rows(top: Path, name: str, record: Path) -> Iterator[tuple[str, str, str]]:
     path = top / name
     if name.startswith(("..", "/")):
         return
-    if path == record:
-        yield name, "", ""
-    elif path.is_symlink():
+    if path == record or path.is_symlink():
         yield name, "", ""
     elif path.is_file():
         body = path.read_bytes()
@@ -264,6 +279,8 @@ STEPS = (
 def apply(tree: Tree, step: Step) -> None:
     """Does one step, and removes the folders that it emptied."""
     step.do(tree)
-    for path in sorted((path for path in tree.root.rglob("*") if path.is_dir() and not path.is_symlink()), reverse=True):
+    for path in sorted(
+        (path for path in tree.root.rglob("*") if path.is_dir() and not path.is_symlink()), reverse=True
+    ):
         if not any(path.iterdir()):
             path.rmdir()
