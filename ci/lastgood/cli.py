@@ -14,6 +14,7 @@ from lastgood import __version__
 from lastgood.errors import LastgoodError, Refused, UsageError
 
 if TYPE_CHECKING:
+    from lastgood.lock.changes import Change
     from lastgood.project import Project
 
 _EPILOG = """\
@@ -36,46 +37,45 @@ def _result(options: argparse.Namespace, data: object, text: str) -> None:
 
 
 def lock(options: argparse.Namespace) -> None:
-    """compile requirements.txt by the image's own Python"""
-    from lastgood.lock import python
+    """lock what the image is made from: requirements.txt, and the Debian packages that the project adds"""
+    from lastgood.lock import both
     from lastgood.report.terminal import step
 
     project = _project(options)
+    if options.prove and not options.check:
+        raise UsageError("--prove goes with --check: it makes the locks anew, compares, and writes nothing")
     if options.check:
+        if options.upgrade is not None:
+            raise UsageError("--check and --upgrade exclude each other: a check changes nothing")
         with step("lock check"):
-            python.check(project)
-        _result(options, {"stale": False}, "requirements.txt is what requirements.in compiles to")
+            both.check(project, prove=options.prove)
+        _result(options, {"stale": False}, "the locks are what their inputs say")
         return
-    with step("lock"):
-        changed = python.compile_lock(project, upgrade=options.upgrade)
-    _result(
-        options, {"changed": changed}, "requirements.txt was written" if changed else "requirements.txt is up to date"
-    )
+    found = both.lock(project, frozenset() if options.upgrade is None else options.upgrade or None)
+    _changes(options, found, "the locks are up to date")
+
+
+def _changes(options: argparse.Namespace, found: list[Change], without: str) -> None:
+    from lastgood.lock import changes
+
+    facts = {"changed": bool(found), "changes": changes.as_dicts(found)}
+    text = changes.markdown(found) if options.markdown else changes.text(found) or without
+    _result(options, facts, text)
 
 
 def lock_base(options: argparse.Namespace) -> None:
     """resolve the Debian packages of a base.toml to its lock (for those who keep the bundle)"""
     from lastgood import bundle
-    from lastgood.lock import debian, mirror
+    from lastgood.lock import both
     from lastgood.lock.seeds import Seeds
     from lastgood.report.terminal import step
 
-    seeds = Path(options.seeds) if options.seeds else bundle.path("docker/base.toml")
-    target = seeds.with_suffix(".lock")
-    with step(f"resolve {seeds.name}") as shown:
-        wanted = Seeds.read(seeds)
-        locked = debian.resolve(wanted, mirror.find(None, wanted.suite))
-        changed = not target.is_file() or target.read_text(encoding="utf-8") != locked.text()
-        if changed:
-            part = target.with_name(f".{target.name}.part")
-            part.write_text(locked.text(), encoding="utf-8")
-            part.replace(target)
-        shown.note(", ".join(f"{name}: {len(locked.packages(name, 'amd64'))} packages" for name in locked.stages))
-    _result(
-        options,
-        {"changed": changed, "file": str(target)},
-        f"{target} " + ("was written" if changed else "is up to date"),
-    )
+    file = Path(options.seeds) if options.seeds else bundle.path("docker/base.toml")
+    with step(f"resolve {file.name}") as shown:
+        upgrade = frozenset() if options.upgrade is None else frozenset(options.upgrade) or None
+        found = both.Seeded(Seeds.read(file), file.with_suffix(".lock")).make(None, upgrade)
+        shown.note(f"{len(found)} change" if len(found) == 1 else f"{len(found)} changes")
+    _changes(options, found, f"{file.with_suffix('.lock')} is up to date")
 
 
 def build(options: argparse.Namespace) -> None:
@@ -261,14 +261,14 @@ def parser() -> _Parser:
         return sub
 
     sub = verb(lock)
-    sub.add_argument(
-        "--check", action="store_true", help="write nothing; fail with the difference when the lock is stale"
-    )
-    sub.add_argument("--upgrade", action="store_true", help="take the newest versions that fit")
+    sub.add_argument("--check", action="store_true", help="write nothing; fail when a lock is stale")
+    sub.add_argument("--prove", action="store_true", help="with --check: make the locks anew and show the difference")
+    _upgrade(sub)
     sub = verb(lock_base, "lock-base")
     sub.add_argument(
         "--seeds", metavar="FILE", help="the TOML file of packages (default: docker/base.toml of the bundle)"
     )
+    _upgrade(sub)
     sub = verb(build)
     sub.add_argument("--allow-dirty", action="store_true", help="also with changes that are not committed")
     sub.add_argument("--load", action="store_true", help="load the image into the Docker engine, too")
@@ -303,6 +303,16 @@ def parser() -> _Parser:
     verb(demo)
     verb(doctor)
     return top
+
+
+def _upgrade(sub: _Parser) -> None:
+    sub.add_argument(
+        "--upgrade",
+        nargs="*",
+        metavar="NAME",
+        help="take the newest versions that fit, of these packages (Python's or Debian's; without a name: of all)",
+    )
+    sub.add_argument("--markdown", action="store_true", help="what changed as a Markdown table, for a pull request")
 
 
 def _environment(sub: _Parser) -> _Parser:

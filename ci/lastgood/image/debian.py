@@ -64,18 +64,28 @@ def fetch(
     }
     missing = [package for package in wanted if not _kept(package, cache).is_file()]
     if missing:
-        source = mirror()
+        source = _source(mirror, snapshot)
         parallel.each(lambda package: _bring(package, source, snapshot, _kept(package, cache)), missing, workers=8)
     return files
+
+
+def _source(mirror: Callable[[], Mirror], snapshot: Snapshot | None) -> Mirror | None:
+    """The mirror; None where this machine knows none and the snapshot archive has to do."""
+    try:
+        return mirror()
+    except UsageError:
+        if snapshot is None:
+            raise
+        return None
 
 
 def _kept(package: Package, cache: Path) -> Path:
     return cache / "debs" / f"{package.sha256}.deb"
 
 
-def _bring(package: Package, mirror: Mirror, snapshot: Snapshot | None, target: Path) -> None:
+def _bring(package: Package, mirror: Mirror | None, snapshot: Snapshot | None, target: Path) -> None:
     """One package from the mirror, else from the snapshot archive. Raises UsageError for the first thing that went wrong."""
-    urls = [mirror.url(package.archive, package.path)]
+    urls = [mirror.url(package.archive, package.path)] if mirror else []
     urls += snapshot.urls(package.archive, package.path) if snapshot else ()
     problems = []
     for url in urls:
@@ -83,15 +93,18 @@ def _bring(package: Package, mirror: Mirror, snapshot: Snapshot | None, target: 
         if problem is None:
             return
         problems.append(problem)
-    raise UsageError(next((text for text in problems if text is not _VANISHED), _vanished(package, urls)))
+    raise UsageError(next((text for text in problems if text is not _VANISHED), _vanished(package, urls, snapshot)))
 
 
-def _vanished(package: Package, urls: list[str]) -> str:
-    nor = f", nor in the snapshot archive ({masked(urls[1])})" if len(urls) > 1 else ""
-    hint = "" if nor else ", or set [tool.lastgood.image] snapshot to the address of an archive that keeps old versions"
+def _vanished(package: Package, urls: list[str], snapshot: Snapshot | None) -> str:
+    where = f"no longer on the Debian mirror ({masked(urls[0])})"
+    hint = ", or set [tool.lastgood.image] snapshot to the address of an archive that keeps old versions"
+    if snapshot:
+        old = f"in the snapshot archive ({masked(snapshot.urls(package.archive, package.path)[0])})"
+        where, hint = (f"not {old}", "") if old.endswith(f"({masked(urls[0])})") else (f"{where}, nor {old}", "")
     return (
-        f"{package.name} {package.version} is no longer on the Debian mirror ({masked(urls[0])}){nor}: run `lastgood lock` (for the "
-        f"bundle's own lock `lastgood lock-base`) to lock the version that replaced it{hint}"
+        f"{package.name} {package.version} is {where}: run `lastgood lock` (for the bundle's own lock `lastgood lock-base`) to lock the "
+        f"version that replaced it{hint}"
     )
 
 

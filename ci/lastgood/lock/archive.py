@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import os
+import tempfile
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime
@@ -17,13 +19,16 @@ from debian.deb822 import Release
 from pysequoia import Cert, verify
 
 from lastgood.errors import UsageError
-from lastgood.image import store
 from lastgood.lock.mask import masked
 from lastgood.lock.mirror import Mirror
 from lastgood.project import cache
 
 _KEYRING = Path(__file__).with_name("debian-archive-keyring.pgp")
 _TIMEOUT = 60  # seconds, for one answer of the mirror
+
+
+class NotThere(UsageError):
+    """The mirror answers, and does not have the file."""
 
 
 def suites(suite: str) -> tuple[tuple[str, str], ...]:
@@ -54,15 +59,29 @@ def index(mirror: Mirror, archive: str, suite: str, found: Release, name: str) -
         body = kept.read_bytes()
         if hashlib.sha256(body).hexdigest() == digest:
             return body
-    folder = f"dists/{suite}/{name}".rpartition("/")[0]
-    url = mirror.url(archive, f"{folder}/by-hash/SHA256/{digest}")
-    body = _get(url)
+    path = f"dists/{suite}/{name}"
+    url = mirror.url(archive, f"{path.rpartition('/')[0]}/by-hash/SHA256/{digest}")
+    try:
+        body = _get(url)
+    except NotThere:  # not every mirror keeps every index by its hash, too
+        url = mirror.url(archive, path)
+        body = _get(url)
     if hashlib.sha256(body).hexdigest() != digest:
         raise UsageError(f"{masked(url)} does not have the sha256 that the signed {origin} names: try another mirror")
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with store.replacing(kept) as part:
-        part.write_bytes(body)
+    _keep(kept, body)
     return body
+
+
+def _keep(file: Path, body: bytes) -> None:
+    """Writes a file of the cache, whole or not at all, also where another thread writes the same one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".part-")
+    try:
+        with os.fdopen(handle, "wb") as part:
+            part.write(body)
+        Path(name).replace(file)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def dated(found: Release) -> datetime:
@@ -79,8 +98,10 @@ def _get(url: str) -> bytes:
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
-        reason = masked(str(getattr(error, "reason", error)))
-        raise UsageError(
+        cause = getattr(error, "reason", error)
+        gone = isinstance(cause, FileNotFoundError) or getattr(error, "code", None) == 404
+        kind, reason = NotThere if gone else UsageError, masked(str(cause))
+        raise kind(
             f"the Debian mirror did not give {masked(url)}: {reason}; check the network, or name another mirror"
         ) from None
 

@@ -1,0 +1,40 @@
+"""Which Debian package holds a file: Debian's Contents index, fetched only when it is asked for.
+
+Format: https://wiki.debian.org/DebianRepository/Format#A.22Contents.22_indices
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+from lastgood.lock import archive
+from lastgood.lock.mirror import Mirror
+
+
+def find(path: str, source: Mirror, suite: str, architecture: str) -> tuple[str, ...]:
+    """The packages that hold `path` (as usr/lib/x86_64-linux-gnu/libpq.so.5), by name; none where no package does.
+
+    The index of the architecture is asked, and that of packages for all architectures only where it knows nothing. Both are kept in the
+    cache. Raises UsageError for a mirror that does not answer, or an index that is not what the signed Release names.
+    """
+    wanted = path.strip("/")
+    # Packages ship below usr/ what is found through the links /lib, /bin and /sbin.
+    names = {wanted, f"usr/{wanted}"} if wanted.startswith(("lib", "bin/", "sbin/")) else {wanted}
+    release = archive.release(source, "debian", suite)
+    for one in (architecture, "all"):
+        body = archive.index(source, "debian", suite, release, f"main/Contents-{one}.gz")
+        found = _search(zlib.decompress(body, wbits=31), names)
+        if found:
+            return found
+    return ()
+
+
+def _search(text: bytes, names: set[str]) -> tuple[str, ...]:
+    choice = b"|".join(re.escape(name.encode()) for name in sorted(names))
+    packages = {
+        entry.rpartition("/")[2]
+        for line in re.finditer(rb"^(?:" + choice + rb")[ \t]+(\S+)$", text, re.MULTILINE)
+        for entry in line.group(1).decode().split(",")
+    }
+    return tuple(sorted(packages))
