@@ -178,7 +178,7 @@ def check(before: Mapping[str, str | None], after: Mapping[str, str | None], by_
             continue
         wanted = re.search(rf"/{re.escape(python.DIST_PACKAGES)}/([^'\"]+)", error)
         advice = wanted.group(1) if wanted and "No such file" in error else owners[name]
-        short = re.sub(rf"\S*/{re.escape(python.DIST_PACKAGES)}/", "", error.splitlines()[0])
+        short = re.sub(rf"[^\s'\"]*/{re.escape(python.DIST_PACKAGES)}/", "", error.splitlines()[0])
         raise UsageError(
             f"{name} of {owners[name]} can't be imported once the image is trimmed ({short}): add {json.dumps(advice)} to keep in "
             "[tool.lastgood.image] and build again"
