@@ -33,10 +33,10 @@ _SHELL = f"""set -e
 cd {_ROOT}
 python=/usr/bin/python{python.VERSION}
 export PYTHONPATH={_ROOT}/tools
-(
+for one in requirements/*.whl; do [ ! -e "$one" ] || (
     unset _PYTHON_HOST_PLATFORM _PYTHON_SYSCONFIGDATA_NAME  # what it takes to build runs here
-    $python -m pip install --quiet --no-index --find-links requirements --no-compile --no-deps --target env -r requirements.txt
-)
+    $python -m pip install --quiet --no-index --no-compile --no-deps --target env "$one"
+); done
 export PYTHONPATH={_ROOT}/tools:{_ROOT}/env PATH={_ROOT}/bin:{_ROOT}/env/bin:/usr/bin
 exec $python -m pip wheel --no-index --no-deps --no-build-isolation --no-cache-dir -v -w out ./source
 """
@@ -251,7 +251,6 @@ def _context(project: Project, platform: Platform, unpacked: dict[str, tuple[int
     files["compile"] = (0o755, _SHELL.encode())
     files["bin/pg_config"] = (0o755, _PG_CONFIG.replace("TRIPLET", platform.triplet).encode())
     lock = requirements(project)
-    files["requirements.txt"] = (0o644, lock.read_bytes())
     for file in importlib.metadata.files("pip") or ():
         if file.parts[0].startswith("pip") and file.suffix != ".pyc":
             files[f"tools/{file.as_posix()}"] = (0o644, Path(str(file.locate())).read_bytes())

@@ -133,6 +133,8 @@ def download(lock: Path, platform: Platform, wheels: Path) -> list[tuple[str, st
     sources: list[Locked] = []
     while True:
         wanted = [one for one in locked if one not in sources]
+        if not wanted:
+            break
         file = wheels / lock.name
         file.write_text("".join(f"{one.text}\n" for one in wanted), encoding="utf-8")
         arguments = [
