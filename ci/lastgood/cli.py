@@ -84,6 +84,8 @@ def build(options: argparse.Namespace) -> None:
     from lastgood.report.terminal import megabytes, say, step
 
     project = _project(options)
+    if options.explain:
+        return _explain(options, project)
     with step("build") as shown:
         image = builder.build(project, allow_dirty=options.allow_dirty)
         shown.note(f"{image.build}, {megabytes(image.size)}")
@@ -96,6 +98,16 @@ def build(options: argparse.Namespace) -> None:
         f"{one.platform}  {megabytes(one.size)}  {one.digest}" for one in image.variants if len(image.variants) > 1
     ]
     _result(options, image.as_dict(), "\n".join([f"build {image.build}", *lines, image.digest]))
+    return None
+
+
+def _explain(options: argparse.Namespace, project: Project) -> None:
+    from lastgood.image import explain
+    from lastgood.report.terminal import step
+
+    with step("explain"):
+        rows, said = explain.waterfall(project), explain.notes(project)
+    _result(options, {"steps": rows, "notes": said}, explain.render(rows, said))
 
 
 def scan(options: argparse.Namespace) -> None:
@@ -313,6 +325,7 @@ def parser() -> _Parser:
     sub = verb(build)
     sub.add_argument("--allow-dirty", action="store_true", help="also with changes that are not committed")
     sub.add_argument("--load", action="store_true", help="load the image into the Docker engine, too")
+    sub.add_argument("--explain", action="store_true", help="build nothing; show what each step of trimming saves")
     sub = _environment(verb(scan))
     sub.add_argument(
         "--against",

@@ -16,7 +16,7 @@ from lastgood.lock.debian import Lock
 from lastgood.project import ImageSettings, Project, cache
 
 # Counted up whenever the recipes below change what they make, so that no cache entry of an older recipe is used.
-RECIPE = 3
+RECIPE = 4
 
 # Data and tools that a running web application never opens. The interpreter's own modules stay, but for those whose C part or data
 # is left out with them. LIB stands for the platform's folder of libraries, PY for the standard library.
@@ -25,7 +25,10 @@ _TRIM = (
     "usr/share/locale/*", "usr/share/lintian/*", "usr/share/bug/*", "usr/share/base-files/*", "usr/share/common-licenses/*",
     "usr/share/pixmaps/*", "usr/share/menu/*", "usr/share/binfmts/*", "usr/share/apps/*", "usr/share/applications/*",
     "usr/share/ca-certificates/mozilla/*",  # concatenated into one bundle below
+    "usr/share/zoneinfo/tzdata.zi", "usr/share/zoneinfo/leap*", "usr/share/zoneinfo/zonenow.tab",
     "LIB/gconv/*", "LIB/perl*", "LIB/libmvec*", "LIB/libexpatw*",
+    "LIB/libc_malloc_debug*", "LIB/libmemusage*", "LIB/libpcprofile*", "LIB/libthread_db*",  # for debuggers
+    "LIB/libnsl*", "LIB/libnss_compat*", "LIB/libnss_hesiod*", "LIB/libBrokenLocale*",  # for NIS and programs of another age
     "usr/lib/locale/*", "usr/share/i18n/*",
     "usr/sbin/*", "etc/ca-certificates/*", "etc/update-motd.d/*", "etc/skel/*", "etc/profile*", "etc/dpkg/*", "etc/issue*",
     "PY/ensurepip/*", "PY/idlelib/*", "PY/tkinter/*", "PY/turtle*", "PY/test/*",
@@ -41,6 +44,7 @@ _NEVER = (
     "usr/share/info/*",
     "usr/share/lintian/*",
 )
+_CERTIFICATES = "usr/share/ca-certificates"
 _USERS = "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n"
 _GROUP = "root:x:0:\nnonroot:x:65532:\n"
 _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
@@ -57,22 +61,59 @@ def runtime(project: Project | None, platform: Platform) -> Path:
     `project` is whose own Debian packages, kept files and sources count; None is the bundle's base as it is. Beside the folder lies
     owners.json: {path of each file: owner, as "debian:libc6"}.
     """
+    return _entry("runtime", project, platform, lambda folder: make_runtime(project, platform, folder))
 
-    def make(folder: Path, owners: dict[str, str]) -> None:
-        _finish_runtime(project, platform, folder / "root", owners)
 
+def make_runtime(
+    project: Project | None,
+    platform: Platform,
+    folder: Path,
+    seen: Callable[[str, Path], None] = lambda _step, _root: None,
+) -> None:
+    """Makes the runtime root at `folder`/root; `seen` is told after each step that changed its size (--explain measures there)."""
+    keep, root = _settings(project).keep, folder / "root"
     trim = tuple(pattern.replace("LIB", platform.libraries).replace("PY", python.STDLIB) for pattern in _TRIM)
-    return _root("runtime", project, platform, trim, make)
+    # The certificates are read when the bundle is made, and removed after it.
+    owners = unpacked(
+        "runtime",
+        project,
+        platform,
+        root,
+        lambda path: kept(path, keep) or _kept(path, trim) or path.startswith(_CERTIFICATES),
+    )
+    _certificates(root, owners)
+    store.remove(root / _CERTIFICATES)
+    _finish(root)
+    seen("documentation, tools, data that nothing opens", root)
+    # Byte-code is the same for every platform, so that of another one is compiled by this machine's Python.
+    bytecode.compile_tree(root, [python.STDLIB], root if platform == native() else runtime(project, native()))
+    seen("byte-code", root)
+    if _settings(project).sources == "app":
+        for source in (root / python.STDLIB).rglob("*.py"):
+            if not source.is_symlink() and not kept(source.relative_to(root).as_posix(), keep):
+                bytecode.sourceless(source)
+        seen("sources", root)
+    _prune_empty(root / python.STDLIB)
+    write_owners(root, owners, "debian:base-files")
 
 
 def wheels(project: Project | None) -> Path:
     """The root file system to build with, of this machine's platform: the same Python, whole."""
-    return _root("wheels", project, native(), _NEVER, lambda folder, owners: _certificates(folder / "root", owners))
+    return _whole("wheels", project, native())
 
 
 def compiler(project: Project | None, platform: Platform) -> Path:
     """The root file system that compiles for `platform`, to run on this machine's platform: `wheels` with compiler and headers."""
-    return _root("compiler", project, platform, _NEVER, lambda folder, owners: _certificates(folder / "root", owners))
+    return _whole("compiler", project, platform)
+
+
+def _whole(stage: str, project: Project | None, platform: Platform) -> Path:
+    def make(folder: Path) -> None:
+        owners = unpacked(stage, project, platform, folder / "root", lambda path: _kept(path, _NEVER))
+        _certificates(folder / "root", owners)
+        write_owners(folder / "root", owners, "debian:base-files")
+
+    return _entry(stage, project, platform, make)
 
 
 def runtime_key(project: Project | None, platform: Platform) -> str:
@@ -94,33 +135,27 @@ def _settings(project: Project | None) -> ImageSettings:
     return project.image if project else ImageSettings()
 
 
-def _root(
+def _entry(stage: str, project: Project | None, platform: Platform, make: Callable[[Path], None]) -> Path:
+    return store.entry(cache() / "base" / f"{stage}-{key(stage, project, platform)[:24]}", make) / "root"
+
+
+def unpacked(
     stage: str,
     project: Project | None,
     platform: Platform,
-    trim: tuple[str, ...],
-    finish: Callable[[Path, dict[str, str]], None],
-) -> Path:
-    def make(folder: Path) -> None:
-        locked = lock(project)
-        settings = _settings(project)
-        files = debian.fetch(
-            locked.packages(stage, platform.debian),
-            lambda: mirror.find(settings.mirror, locked.suite),
-            cache(),
-            mirror.snapshot(settings.snapshot, locked.resolved),
-        )
-        root = folder / "root"
-        # The certificates are read when the bundle is made, and removed after it.
-        owners = debian.unpack(
-            files.items(),
-            root,
-            lambda path: kept(path, settings.keep) or _kept(path, trim) or path.startswith("usr/share/ca-certificates/"),
-        )
-        finish(folder, owners)
-        write_owners(root, {path: f"debian:{owner}" for path, owner in owners.items()}, "debian:base-files")
-
-    return store.entry(cache() / "base" / f"{stage}-{key(stage, project, platform)[:24]}", make) / "root"
+    root: Path,
+    wanted: Callable[[str], bool] = lambda _path: True,
+) -> dict[str, str]:
+    """Fetches the packages of a stage and unpacks what is `wanted` of them into `root`; returns {path: owner, as "debian:libc6"}."""
+    locked = lock(project)
+    settings = _settings(project)
+    files = debian.fetch(
+        locked.packages(stage, platform.debian),
+        lambda: mirror.find(settings.mirror, locked.suite),
+        cache(),
+        mirror.snapshot(settings.snapshot, locked.resolved),
+    )
+    return {path: f"debian:{owner}" for path, owner in debian.unpack(files.items(), root, wanted).items()}
 
 
 def kept(path: str, keep: tuple[str, ...]) -> bool:
@@ -152,7 +187,7 @@ def _kept(path: str, trim: tuple[str, ...]) -> bool:
 
 def _certificates(root: Path, owners: dict[str, str]) -> None:
     """One bundle of all certificates where OpenSSL's default points to; Debian makes it in a script that we never run."""
-    folder = root / "usr/share/ca-certificates"
+    folder = root / _CERTIFICATES
     certificates = sorted(folder.rglob("*.crt"))
     if not certificates:
         raise UsageError("the package ca-certificates holds no certificates: run `lastgood lock-base` and build again")
@@ -163,26 +198,16 @@ def _certificates(root: Path, owners: dict[str, str]) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
     if not link.is_symlink():
         link.symlink_to("/etc/ssl/certs/ca-certificates.crt")
-    owners |= dict.fromkeys((path.relative_to(root).as_posix() for path in (target, link)), "ca-certificates")
+    owners |= dict.fromkeys((path.relative_to(root).as_posix() for path in (target, link)), "debian:ca-certificates")
 
 
-def _finish_runtime(project: Project | None, platform: Platform, root: Path, owners: dict[str, str]) -> None:
-    _certificates(root, owners)
-    store.remove(root / "usr/share/ca-certificates")
+def _finish(root: Path) -> None:
     (root / "etc/passwd").write_text(_USERS, encoding="utf-8")
     (root / "etc/group").write_text(_GROUP, encoding="utf-8")
     (root / "etc/nsswitch.conf").write_text(_NSSWITCH, encoding="utf-8")
     for name in ("dev", "proc", "sys", "tmp", "home/nonroot", "app", "opt/lastgood", python.DIST_PACKAGES):
         (root / name).mkdir(parents=True, exist_ok=True)
     _prune_empty(root / "usr/share")
-    # Byte-code is the same for every platform, so that of another one is compiled by this machine's Python.
-    bytecode.compile_tree(root, [python.STDLIB], root if platform == native() else runtime(project, native()))
-    settings = _settings(project)
-    if settings.sources == "app":
-        for source in (root / python.STDLIB).rglob("*.py"):
-            if not source.is_symlink() and not kept(source.relative_to(root).as_posix(), settings.keep):
-                bytecode.sourceless(source)
-    _prune_empty(root / python.STDLIB)
 
 
 def _prune_empty(folder: Path) -> None:

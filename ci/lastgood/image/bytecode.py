@@ -16,7 +16,9 @@ from pathlib import Path
 from lastgood.errors import UsageError
 from lastgood.image import python
 
-_SHARDS = 4  # a number of its own, never the machine's: what a process compiled before decides a few bytes of a later file
+_SHARDS = (
+    4  # a number of its own, never the machine's: what a process compiled before decides a few bytes of a later file
+)
 _SUFFIX = f".cpython-{python.VERSION.replace('.', '')}.pyc"
 
 # Takes lines of JSON [source, where its byte-code goes, the name it has in the image]; prints those that do not compile.
@@ -48,7 +50,9 @@ def source_of(path: str) -> str | None:
 
 def compile_tree(tree: Path, folders: Iterable[str], interpreter: Path) -> None:
     """Byte-compiles `folders` of `tree` by the Python of the root `interpreter`. Raises UsageError naming the first file that does not."""
-    sources = [path for folder in folders for path in (tree / folder).rglob("*.py") if path.is_file() and not path.is_symlink()]
+    sources = [
+        path for folder in folders for path in (tree / folder).rglob("*.py") if path.is_file() and not path.is_symlink()
+    ]
     broken = compile_files(tree, sources, interpreter)
     if broken:
         path, reason = min(broken.items())
@@ -74,13 +78,16 @@ def compile_files(tree: Path, sources: Iterable[Path], interpreter: Path) -> dic
 
     def work(share: list[Path]) -> list[tuple[str, str]]:
         lines = [
-            json.dumps([str(source), str(cached(source)), f"/{source.relative_to(tree).as_posix()}"]) for source in share
+            json.dumps([str(source), str(cached(source)), f"/{source.relative_to(tree).as_posix()}"])
+            for source in share
         ]
         environment = {"PYTHONNODEBUGRANGES": "1", "PYTHONWARNINGS": "ignore"}
         done = python.run(program, ["-B", "-c", _COMPILE], environment=environment, given="\n".join(lines))
         if done.returncode:
             lines = (done.stderr.strip() or "it said nothing").splitlines()
-            raise UsageError(f"the image's Python can't compile: {lines[-1]}; remove {interpreter.parent} and build again")
+            raise UsageError(
+                f"the image's Python can't compile: {lines[-1]}; remove {interpreter.parent} and build again"
+            )
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     broken: dict[str, str] = {}

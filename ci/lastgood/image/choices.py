@@ -20,8 +20,9 @@ from lastgood.project import Project, cache
 
 _WORD = re.compile(rb"""["']([a-z0-9][a-z0-9-]{1,40})["']""")
 
-# Prints what the settings say of languages, and which files below the working folder were opened on the way.
-_LANGUAGES = """
+# Prints what the settings say of languages and of static files (whether they were collected while the image was made, and nothing looks
+# for them where they were installed), and which files below the working folder were opened on the way.
+_ASK = """
 import json, os, sys
 top, opened = os.getcwd() + os.sep, set()
 def look(event, arguments):
@@ -33,6 +34,18 @@ answer = {
     "i18n": bool(settings.USE_I18N), "default": list(settings.LANGUAGES) == list(global_settings.LANGUAGES),
     "languages": [str(code) for code, _ in settings.LANGUAGES], "code": str(settings.LANGUAGE_CODE),
 }
+def value(name, default):
+    return getattr(settings, name, default)
+def collected():
+    from django.core.files.storage import FileSystemStorage
+    from django.utils.module_loading import import_string
+    if "django.contrib.staticfiles" not in settings.INSTALLED_APPS or not settings.STATIC_ROOT or settings.DEBUG:
+        return False
+    if value("WHITENOISE_USE_FINDERS", False) or value("WHITENOISE_AUTOREFRESH", False):
+        return False
+    backend = import_string(settings.STORAGES["staticfiles"]["BACKEND"])
+    return isinstance(backend, type) and issubclass(backend, FileSystemStorage)
+answer["collected"] = collected()
 print("\\n" + json.dumps(answer | {"opened": sorted(name for name in opened if os.path.isfile(name))}))
 """
 
@@ -45,7 +58,9 @@ def words(body: bytes, known: frozenset[str]) -> frozenset[str]:
         module = ast.parse(body)
     except (SyntaxError, ValueError, RecursionError):
         return frozenset()
-    strings = (node.value for node in ast.walk(module) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    strings = (
+        node.value for node in ast.walk(module) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
     return known.intersection(strings)
 
 
@@ -71,8 +86,8 @@ def services_of_distributions(tree: Path) -> frozenset[str]:
 def services(project: Project, known: frozenset[str], named: frozenset[str]) -> tuple[str, ...] | None:
     """The AWS services whose models stay; None for all of them, where nothing names one.
 
-    A service counts as used where its name is a string of its own anywhere in the project's sources (so helpers and settings are seen, too),
-    or is in `named`, by what is installed. Raises UsageError where the configuration names one that is not in `known`.
+    A service counts as used where its name is a string of its own anywhere in the project's sources (so helpers and settings are seen,
+    too), or is in `named`, by what is installed. Raises UsageError where the configuration names one that is not in `known`.
     """
     if not known:
         return None
@@ -102,8 +117,6 @@ def languages(project: Project, tree: Path, key: str) -> tuple[str, ...] | None:
     """
     if project.image.languages is not None:
         return project.image.languages
-    if not (tree / python.DIST_PACKAGES / "django/conf").is_dir():
-        return None
     answer = _settings(project, tree, key)
     if answer is None:
         return None
@@ -112,11 +125,38 @@ def languages(project: Project, tree: Path, key: str) -> tuple[str, ...] | None:
     return None if answer["default"] else tuple(sorted({*answer["languages"], answer["code"]}))
 
 
+def static_collected(project: Project, tree: Path, key: str, named: bool) -> bool:
+    """Whether the static files of Django's own applications are of no use where they were installed.
+
+    By the settings as the build sees them: collected into STATIC_ROOT on a file system, DEBUG and WhiteNoise's finders off. And nothing
+    asks the finders: `named` says whether what is installed does, the project's own sources are read here.
+    """
+    answer = None if named else _settings(project, tree, key)
+    if answer is None or not answer["collected"]:
+        return False
+    bodies = ((project.app / name).read_bytes() for name in commit.files(project.app) if name.endswith(".py"))
+    return not any(asks_finders(body) for body in bodies)
+
+
+def asks_finders(body: bytes) -> bool:
+    """Whether Python source mentions the finders of django.contrib.staticfiles."""
+    return b"staticfiles" in body and b"finders" in body.replace(b"WHITENOISE_USE_FINDERS", b"")
+
+
+def finders_of_distributions(tree: Path) -> bool:
+    """Whether installed code other than Django's and WhiteNoise's (which do when the settings say so) mentions the finders."""
+    top = tree / python.DIST_PACKAGES
+    files = (file for file in top.rglob("*.py") if file.relative_to(top).parts[0] not in ("django", "whitenoise"))
+    return any(asks_finders(file.read_bytes()) for file in files)
+
+
 def _settings(project: Project, tree: Path, key: str) -> dict[str, Any] | None:
-    """What the settings say; from the cache as long as the files that they read are the same."""
-    facts = [key, str(project.app), project.settings, sorted(project.image.environment.items())]
+    """What the settings say; from the cache as long as the files that they read are the same. None where they can't be imported."""
+    if not (tree / python.DIST_PACKAGES / "django/conf").is_dir():
+        return None
+    facts = [_ASK, key, str(project.app), project.settings, sorted(project.image.environment.items())]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
-    file = cache() / "languages" / f"{name}.json"
+    file = cache() / "settings" / f"{name}.json"
     try:
         known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         if known["seen"] == _hashes(project.app, known["seen"]):
@@ -133,7 +173,9 @@ def _settings(project: Project, tree: Path, key: str) -> dict[str, Any] | None:
 
 
 def _hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names if (folder / name).is_file()}
+    return {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names if (folder / name).is_file()
+    }
 
 
 def _asked(project: Project, tree: Path) -> dict[str, Any] | None:
@@ -144,9 +186,12 @@ def _asked(project: Project, tree: Path) -> dict[str, Any] | None:
         for name in commit.files(project.app):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(project.app / name, copy / name)
-        environment = {"PYTHONPATH": f"{copy}:{tree / python.DIST_PACKAGES}", "DJANGO_SETTINGS_MODULE": project.settings}
+        environment = {
+            "PYTHONPATH": f"{copy}:{tree / python.DIST_PACKAGES}",
+            "DJANGO_SETTINGS_MODULE": project.settings,
+        }
         program = python.wrapper(root, root.parent / "bin")
-        done = python.run(program, ["-c", _LANGUAGES], environment=environment | dict(project.image.environment), cwd=copy)
+        done = python.run(program, ["-c", _ASK], environment=environment | dict(project.image.environment), cwd=copy)
     if done.returncode:
         return None
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

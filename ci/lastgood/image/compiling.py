@@ -33,10 +33,10 @@ _SHELL = f"""set -e
 cd {_ROOT}
 python=/usr/bin/python{python.VERSION}
 export PYTHONPATH={_ROOT}/tools
-(
+for one in requirements/*.whl; do [ ! -e "$one" ] || (
     unset _PYTHON_HOST_PLATFORM _PYTHON_SYSCONFIGDATA_NAME  # what it takes to build runs here
-    $python -m pip install --quiet --no-index --find-links requirements --no-compile --no-deps --target env -r requirements.txt
-)
+    $python -m pip install --quiet --no-index --no-compile --no-deps --target env "$one"
+); done
 export PYTHONPATH={_ROOT}/tools:{_ROOT}/env PATH={_ROOT}/bin:{_ROOT}/env/bin:/usr/bin
 exec $python -m pip wheel --no-index --no-deps --no-build-isolation --no-cache-dir -v -w out ./source
 """
@@ -85,8 +85,9 @@ def environment(platform: Platform) -> dict[str, str]:
     cross = platform != native()
     prefix = f"{platform.machine}-linux-gnu-" if cross else ""
     values = {
-        "HOME": f"{_ROOT}/home", "TMPDIR": f"{_ROOT}/tmp", "LC_ALL": "C.UTF-8", "PATH": f"{_ROOT}/bin:/usr/bin", "SOURCE_DATE_EPOCH": _EPOCH,
-        "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "PIP_NO_COLOR": "1",
+        "HOME": f"{_ROOT}/home", "TMPDIR": f"{_ROOT}/scratch", "LC_ALL": "C.UTF-8", "PATH": f"{_ROOT}/bin:/usr/bin",
+        "SOURCE_DATE_EPOCH": _EPOCH, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "PIP_NO_COLOR": "1",
         "CFLAGS": f"-g0 -O2 -ffile-prefix-map={_ROOT}/source=.", "CXXFLAGS": f"-g0 -O2 -ffile-prefix-map={_ROOT}/source=.",
         "LDFLAGS": "-Wl,--strip-all -Wl,-z,relro -Wl,-z,now",
         "PKG_CONFIG": "/usr/bin/pkgconf", "PKG_CONFIG_LIBDIR": f"/usr/lib/{platform.triplet}/pkgconfig:/usr/share/pkgconfig",
@@ -139,7 +140,9 @@ def unpack(source: Source) -> dict[str, tuple[int, bytes]]:
     try:
         found = dict(_entries(source))
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, UnicodeError) as error:
-        raise UsageError(f"{source.file.name} can't be unpacked ({error}): choose another version of {source.name}") from None
+        raise UsageError(
+            f"{source.file.name} can't be unpacked ({error}): choose another version of {source.name}"
+        ) from None
     return found
 
 
@@ -209,7 +212,9 @@ def image(client: Any, project: Project, platform: Platform) -> str:
         layers.write([(root, "")], archive)
         with archive.open("rb") as file:
             chunks = iter(lambda: file.read(1 << 20), b"")
-            client.api.import_image_from_data(chunks, repository="lastgood-compiler", tag=tag, changes=["LABEL lastgood.compiler=1"])
+            client.api.import_image_from_data(
+                chunks, repository="lastgood-compiler", tag=tag, changes=["LABEL lastgood.compiler=1"]
+            )
     return f"lastgood-compiler:{tag}"
 
 
@@ -246,18 +251,20 @@ def _context(project: Project, platform: Platform, unpacked: dict[str, tuple[int
     files["compile"] = (0o755, _SHELL.encode())
     files["bin/pg_config"] = (0o755, _PG_CONFIG.replace("TRIPLET", platform.triplet).encode())
     lock = requirements(project)
-    files["requirements.txt"] = (0o644, lock.read_bytes())
     for file in importlib.metadata.files("pip") or ():
         if file.parts[0].startswith("pip") and file.suffix != ".pyc":
             files[f"tools/{file.as_posix()}"] = (0o644, Path(str(file.locate())).read_bytes())
     for wheel_file in sorted(_tools(lock).glob("*.whl")):
         files[f"requirements/{wheel_file.name}"] = (0o644, wheel_file.read_bytes())
     names = dict.fromkeys(
-        parent.as_posix() for name in files for parent in reversed(PurePosixPath(f"build/{name}").parents) if parent.as_posix() != "."
+        parent.as_posix()
+        for name in files
+        for parent in reversed(PurePosixPath(f"build/{name}").parents)
+        if parent.as_posix() != "."
     )
     body = io.BytesIO()
     with tarfile.open(fileobj=body, mode="w") as archive:
-        for folder in sorted({*names, "build/home", "build/tmp", "build/out", "build/requirements"}):
+        for folder in sorted({*names, "build/home", "build/scratch", "build/out", "build/requirements"}):
             archive.addfile(_member(folder, 0o755, tarfile.DIRTYPE))
         for name, (mode, content) in sorted(files.items()):
             info = _member(f"build/{name}", mode, tarfile.REGTYPE)
@@ -279,7 +286,9 @@ def _tools(lock: Path) -> Path:
     def make(folder: Path) -> None:
         left = wheels.download(lock, native(), folder)
         if left:
-            raise UsageError(f"{left[0][0]}, which it takes to build, has no wheel itself: choose another version of it in {lock}")
+            raise UsageError(
+                f"{left[0][0]}, which it takes to build, has no wheel itself: choose another version of it in {lock}"
+            )
 
     return store.entry(cache() / "wheels" / f"tools-{_sha256(lock)[:24]}", make)
 
@@ -312,14 +321,20 @@ def explain(output: str, project: Project, source: Source, platform: Platform) -
     header = re.search(r"fatal error: (\S+\.h\w*): No such file", output)
     if header:
         found = owners_of(project, platform, header.group(1))
-        advice = f"add {found} to build-packages" if found else "add the Debian package that has it (its name ends in -dev) to build-packages"
+        advice = (
+            f"add {found} to build-packages"
+            if found
+            else "add the Debian package that has it (its name ends in -dev) to build-packages"
+        )
         return f"{what}: the header {header.group(1)} is missing; {advice} in [tool.lastgood.image] and run `lastgood lock`"
     library = re.search(r"cannot find -l([\w.+-]+)", output)
     if library:
         return f"{what}: the library {library.group(1)} is missing; add its Debian -dev package to build-packages in [tool.lastgood.image]"
     lines = [line.strip() for line in output.splitlines()]
     error = next((line for line in lines if re.match(r"\S+:\d+(:\d+)?: (fatal )?error: ", line)), None)
-    error = error or next((line for line in lines if re.match(r"(\w+\.)*\w*(Error|Exception|Unavailable|Missing\w*)\b: ?", line)), None)
+    error = error or next(
+        (line for line in lines if re.match(r"(\w+\.)*\w*(Error|Exception|Unavailable|Missing\w*)\b: ?", line)), None
+    )
     error = error or next((line for line in reversed(lines) if re.match(r"(error|ERROR): ", line)), None)
     cause = (error or ([line for line in lines if line] or ["it said nothing"])[-1]).replace(f"{_ROOT}/source/", "")
     if "No module named" in cause or "BackendUnavailable" in cause:

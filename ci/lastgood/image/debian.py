@@ -164,9 +164,7 @@ def unpack(
     return owners
 
 
-def _extract(
-    package: str, archive: tarfile.TarFile, root: Path, wanted: Callable[[str], bool]
-) -> Iterator[str]:
+def _extract(package: str, archive: tarfile.TarFile, root: Path, wanted: Callable[[str], bool]) -> Iterator[str]:
     """Extracts what is wanted; yields the path of every file and link, below the root and through the links in it."""
     top = root.resolve()
     for member in archive:

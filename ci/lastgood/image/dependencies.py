@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import re
 import shutil
 from dataclasses import asdict
 from email.parser import BytesHeaderParser
@@ -24,7 +23,7 @@ from lastgood.image import base, bytecode, choices, imports, python, store, trim
 from lastgood.image.platform import Platform, native
 from lastgood.project import Project, cache
 
-RECIPE = 3
+RECIPE = 4
 
 
 def requirements(project: Project) -> Path:
@@ -52,11 +51,14 @@ def whole(project: Project, platform: Platform | None = None) -> Path:
         wheels.install(project, requirements(project), platform, folder / "wheels", target)
         shutil.rmtree(folder / "wheels")
         interpreter = base.runtime(project, native())
-        bytecode.compile_files(tree, (path for path in target.rglob("*.py") if path.is_file() and not path.is_symlink()), interpreter)
+        bytecode.compile_files(
+            tree, (path for path in target.rglob("*.py") if path.is_file() and not path.is_symlink()), interpreter
+        )
         owners = recorded(target)
         base.write_owners(tree, owners, "python:unknown")
         by_owner = imports.modules(_below(json.loads((folder / "owners.json").read_text(encoding="utf-8"))))
         facts: dict[str, Any] = {"services": sorted(choices.services_of_distributions(tree)), "modules": by_owner}
+        facts["finders"] = choices.finders_of_distributions(tree)
         # Another platform's modules can't be imported here: its tree is compared with this machine's.
         facts["imports"] = imports.survey(tree, interpreter, by_owner) if platform == native() else None
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
@@ -107,9 +109,11 @@ def chosen(project: Project) -> trim.Choices:
     tree = whole(project)
     facts = json.loads((tree.parent / "facts.json").read_text(encoding="utf-8"))
     known = choices.known_services(tree)
+    name = whole_key(project, native())
     return trim.Choices(
         services=choices.services(project, known, frozenset(facts["services"])),
-        languages=choices.languages(project, tree, whole_key(project, native())),
+        languages=choices.languages(project, tree, name),
+        static=not choices.static_collected(project, tree, name, facts["finders"]),
         sources=project.image.sources,
         keep=tuple(sorted(project.image.keep)),
     )
@@ -163,4 +167,6 @@ def _prove(project: Project, platform: Platform, tree: Path) -> None:
     before = dict.fromkeys(name for of_it in facts["modules"].values() for name in of_it)
     gone = imports.missing(before, names)
     if gone:
-        raise UsageError(f"trimming took the module {gone[0]} of {platform.name}: add it to keep in [tool.lastgood.image]")
+        raise UsageError(
+            f"trimming took the module {gone[0]} of {platform.name}: add it to keep in [tool.lastgood.image]"
+        )

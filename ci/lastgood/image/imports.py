@@ -53,7 +53,7 @@ def forked(function):
 def configure(applications):
     from django.conf import settings
     settings.configure(
-        SECRET_KEY="x", INSTALLED_APPS=applications, USE_TZ=True, ROOT_URLCONF="x", STATIC_URL="/static/", MEDIA_ROOT="/x", STATIC_ROOT="/x",
+        SECRET_KEY="x", INSTALLED_APPS=applications, USE_TZ=True, ROOT_URLCONF="x", STATIC_URL="/static/", STATIC_ROOT="/x",
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
         DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
         TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}],
@@ -142,7 +142,12 @@ def survey(tree: Path, root: Path, by_owner: Mapping[str, list[str]]) -> dict[st
         min(shares, key=lambda share: sum(map(len, share))).append(names)
     top = tree / python.DIST_PACKAGES
     applications = sorted(
-        {name.rpartition(".")[0] for names in by_owner.values() for name in names if name.endswith((".apps", ".models"))}
+        {
+            name.rpartition(".")[0]
+            for names in by_owner.values()
+            for name in names
+            if name.endswith((".apps", ".models"))
+        }
     )
     applications = [name for name in applications if name and not name.startswith("django.")]
     program = python.wrapper(root, root.parent / "bin")
@@ -151,14 +156,18 @@ def survey(tree: Path, root: Path, by_owner: Mapping[str, list[str]]) -> dict[st
         given = {"modules": share, "django": (top / "django").is_dir(), "applications": applications}
         with tempfile.TemporaryDirectory(prefix="lastgood-imports-") as home:
             environment = {"PYTHONPATH": str(top), "HOME": home, "TMPDIR": home, "AWS_EC2_METADATA_DISABLED": "true"}
-            done = python.run(program, ["-c", _IMPORT], environment=environment, cwd=Path(home), given=json.dumps(given))
+            done = python.run(
+                program, ["-c", _IMPORT], environment=environment, cwd=Path(home), given=json.dumps(given)
+            )
         if done.returncode:
             lines = (done.stderr.strip() or "it said nothing").splitlines()
             raise UsageError(f"the image's Python can't import what is installed: {lines[-1]}; see `lastgood doctor`")
         return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
     with ThreadPoolExecutor(count) as pool:
-        return {name: error for answers in pool.map(work, [share for share in shares if share]) for name, error in answers}
+        return {
+            name: error for answers in pool.map(work, [share for share in shares if share]) for name, error in answers
+        }
 
 
 def check(before: Mapping[str, str | None], after: Mapping[str, str | None], by_owner: Mapping[str, list[str]]) -> None:
@@ -169,7 +178,7 @@ def check(before: Mapping[str, str | None], after: Mapping[str, str | None], by_
             continue
         wanted = re.search(rf"/{re.escape(python.DIST_PACKAGES)}/([^'\"]+)", error)
         advice = wanted.group(1) if wanted and "No such file" in error else owners[name]
-        short = re.sub(rf"\S*/{re.escape(python.DIST_PACKAGES)}/", "", error.splitlines()[0])
+        short = re.sub(rf"[^\s'\"]*/{re.escape(python.DIST_PACKAGES)}/", "", error.splitlines()[0])
         raise UsageError(
             f"{name} of {owners[name]} can't be imported once the image is trimmed ({short}): add {json.dumps(advice)} to keep in "
             "[tool.lastgood.image] and build again"
@@ -181,5 +190,9 @@ def missing(before: Mapping[str, str | None], names: Mapping[str, str]) -> list[
 
     For a platform whose modules this machine can't import: what the steps took is then proven on this machine's own platform.
     """
-    there = {name for of_it in modules({path.removesuffix("c") if path.endswith(".pyc") else path: "" for path in names}).values() for name in of_it}
+    there = {
+        name
+        for of_it in modules({path.removesuffix("c") if path.endswith(".pyc") else path: "" for path in names}).values()
+        for name in of_it
+    }
     return sorted(name for name, error in before.items() if error is None and name not in there)

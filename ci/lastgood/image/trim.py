@@ -4,11 +4,13 @@ Each step does one kind of thing to a tree of hard links (so a file is replaced,
 what each one saves. `keep` in [tool.lastgood.image] names what no step touches: a pattern of paths (in the image, or below its
 dist-packages), a folder, or a distribution. What the steps leave alone on purpose:
 
-- Static files of installed packages stay even though they were collected: whether the staticfiles finders run (DEBUG, runserver,
-  WHITENOISE_USE_FINDERS, a storage that reads through them) is decided by the settings of each environment, which a build does not know.
+- Static files of installed packages stay even though they were collected: code may read its own by path. Those of django.contrib, which
+  does not, go where the settings as the build sees them collect static files and never look for them again (`choices.static_collected`).
+  An environment whose settings turn DEBUG or WhiteNoise's finders on in the image needs `keep = ["django/contrib/admin/static"]`.
 - `.mo` catalogues of distributions that do not build on Django stay: USE_I18N and LANGUAGES say nothing about them.
 - Migrations keep their sources, since the manifest holds the hash of each one's file, and so do sources that do not compile.
-- A bundle of certificates becomes a link to the image's own only where that one holds every certificate of it.
+- A bundle of certificates becomes a link to the image's own only where that one holds every certificate of it: then nothing that was
+  trusted is refused. botocore's becomes a link to certifi's where that is installed, since botocore then asks certifi for it.
 - `.txt`, `.md`, `.json` and the like inside packages stay: they are templates and tables as often as documentation.
 """
 
@@ -27,10 +29,25 @@ from pathlib import Path, PurePosixPath
 from lastgood.image import bytecode, python
 from lastgood.image.base import kept
 
-RECIPE = 1
+RECIPE = 2
 CREDENTIALS = ("sts", "sso", "sso-oidc", "signin")  # what botocore itself calls to get credentials
 
-_DEVELOPER = ("*.pyi", "*.pxd", "*.pyx", "*.pxi", "*.h", "*.hpp", "*.hh", "*.c", "*.cc", "*.cpp", "*.a", "*.o", "*.lib", "*.la")
+_DEVELOPER = (
+    "*.pyi",
+    "*.pxd",
+    "*.pyx",
+    "*.pxi",
+    "*.h",
+    "*.hpp",
+    "*.hh",
+    "*.c",
+    "*.cc",
+    "*.cpp",
+    "*.a",
+    "*.o",
+    "*.lib",
+    "*.la",
+)
 _CODE = (".py", ".pyc", ".so")
 _CATALOGUE = re.compile(r"(?:^|/)locale/([A-Za-z0-9_@-]+)/LC_MESSAGES/[^/]+\.(po|mo)$")
 _MIGRATION = re.compile(rb"^class Migration\(", re.MULTILINE)
@@ -44,6 +61,7 @@ class Choices:
     services: tuple[str, ...] | None = None
     languages: tuple[str, ...] | None = None
     sources: str = "app"
+    static: bool = True  # whether static files of django.contrib stay
     keep: tuple[str, ...] = ()
 
 
@@ -138,6 +156,12 @@ def _catalogues(tree: Tree) -> None:
             tree.remove(name)
 
 
+def _static(tree: Tree) -> None:
+    for name, _ in [] if tree.choices.static else list(tree.files()):
+        if re.match(r"django/contrib/\w+/static/", name.removeprefix(f"{python.DIST_PACKAGES}/")):
+            tree.remove(name)
+
+
 def _developer(tree: Tree) -> None:
     for name, path in list(tree.files()):
         if any(fnmatch.fnmatchcase(path.name, pattern) for pattern in _DEVELOPER):
@@ -153,14 +177,16 @@ def _documentation(tree: Tree) -> None:
             continue
         tests = "tests" in folders[1:] and "templates" not in folders and "static" not in folders
         docs = folders[-1] in ("docs", "doc", "man") and path.suffix in (".rst", ".md", ".html", ".1")
-        examples = parts[:2] in (["boto3", "examples"], ["botocore", "data"]) and re.match(r"examples-\d|.*\.rst$", path.name)
+        examples = parts[:2] in (["boto3", "examples"], ["botocore", "data"]) and re.match(
+            r"examples-\d|.*\.rst$", path.name
+        )
         if tests or docs or examples:
             tree.remove(name)
 
 
 def _descriptions(tree: Tree) -> None:
     """The long description of a distribution is its page at the index; the headers above it are what programs ask for."""
-    for name, path in list(tree.files()):
+    for _name, path in list(tree.files()):
         if path.name == "METADATA" and path.parent.suffix == ".dist-info":
             headers, gap, _ = path.read_bytes().replace(b"\r\n", b"\n").partition(b"\n\n")
             if gap:
@@ -175,7 +201,11 @@ def certificates(body: bytes) -> frozenset[bytes]:
 
 def _bundles(tree: Tree) -> None:
     own = certificates(tree.bundle.read_bytes())
+    top = tree.root / python.DIST_PACKAGES
     for _, path in list(tree.files()):
+        if path == top / "botocore/cacert.pem" and (top / "certifi/cacert.pem").is_file():
+            path.unlink()
+            path.symlink_to("../certifi/cacert.pem")
         if path.name == "cacert.pem" and not path.is_symlink():
             found = certificates(path.read_bytes())
             if found and found <= own:
@@ -193,7 +223,10 @@ def _sources(tree: Tree) -> None:
 
 
 def _is_migration(path: Path) -> bool:
-    return path.parent.name == "migrations" or bool(_MIGRATION.search(path.read_bytes()))
+    """Whether the manifest may hold this file's hash: its folder says so (but for Django's own code of that name), or its class."""
+    if path.parent.name == "migrations" and path.parent.parent.name != "db":
+        return True
+    return bool(_MIGRATION.search(path.read_bytes()))
 
 
 def _records(tree: Tree) -> None:
@@ -213,9 +246,7 @@ def _rows(top: Path, name: str, record: Path) -> Iterator[tuple[str, str, str]]:
     path = top / name
     if name.startswith(("..", "/")):
         return
-    if path == record:
-        yield name, "", ""
-    elif path.is_symlink():
+    if path == record or path.is_symlink():
         yield name, "", ""
     elif path.is_file():
         body = path.read_bytes()
@@ -235,6 +266,7 @@ STEPS = (
     Step("programs, notes of pip", _programs),
     Step("AWS services", _services),
     Step("translations", _catalogues),
+    Step("static files that were collected", _static),
     Step("developers' files", _developer),
     Step("documentation, data of tests", _documentation),
     Step("descriptions", _descriptions),
@@ -247,6 +279,8 @@ STEPS = (
 def apply(tree: Tree, step: Step) -> None:
     """Does one step, and removes the folders that it emptied."""
     step.do(tree)
-    for path in sorted((path for path in tree.root.rglob("*") if path.is_dir() and not path.is_symlink()), reverse=True):
+    for path in sorted(
+        (path for path in tree.root.rglob("*") if path.is_dir() and not path.is_symlink()), reverse=True
+    ):
         if not any(path.iterdir()):
             path.rmdir()

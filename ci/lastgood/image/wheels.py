@@ -133,9 +133,21 @@ def download(lock: Path, platform: Platform, wheels: Path) -> list[tuple[str, st
     sources: list[Locked] = []
     while True:
         wanted = [one for one in locked if one not in sources]
+        if not wanted:
+            break
         file = wheels / lock.name
         file.write_text("".join(f"{one.text}\n" for one in wanted), encoding="utf-8")
-        arguments = ["download", "--quiet", "--require-hashes", "--no-deps", "-r", str(file), "-d", str(wheels), *_target(platform)]
+        arguments = [
+            "download",
+            "--quiet",
+            "--require-hashes",
+            "--no-deps",
+            "-r",
+            str(file),
+            "-d",
+            str(wheels),
+            *_target(platform),
+        ]
         done = _run(arguments)
         file.unlink()
         if not done.returncode:
@@ -216,7 +228,9 @@ def check(wheel: Path) -> None:
 def _check_entry(wheel: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
     path = PurePosixPath(info.filename)
     if path.is_absolute() or ".." in path.parts or "\\" in info.filename:
-        raise UsageError(f"{wheel.name} holds {info.filename}, which lies outside its folder: it is not installed; choose another version")
+        raise UsageError(
+            f"{wheel.name} holds {info.filename}, which lies outside its folder: it is not installed; choose another version"
+        )
     if any(ord(letter) < 32 or "\ud800" <= letter <= "\udfff" for letter in info.filename):
         raise UsageError(
             f"{wheel.name} holds a file whose name can't be written ({info.filename!r}): it is not installed; choose another version of it"
@@ -268,5 +282,3 @@ def explain(output: str, lock: Path, platform: Platform) -> str:
     return (
         f"{lock}: pip could not fetch what is locked: {' '.join(lines) or 'it said nothing'}; mend it and build again"
     )
-
-
