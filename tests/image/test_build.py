@@ -250,7 +250,7 @@ def test_byte_code_does_not_depend_on_what_else_is_compiled(
     make_project: MakeProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All files at once, or one alone: the same bytes, although they share names."""
-    root = base.runtime(make_project().image)
+    root = base.runtime(make_project(), native())
     text = "NAMES = {'shared', 'x y', shared_%s := 'shared_one'}\ndef shared_one(): return 'shared_two'\n"
     sources = {f"app/{name}.py": (text % name).encode() for name in ("one", "two", "three")}
     made = {}

@@ -23,15 +23,13 @@ from lastgood.report.terminal import megabytes, step
 MIGRATOR = "opt/lastgood/migrator"
 
 
-Waiting = Mapping[str, list["Future[Layer]"]]
-
-
 def build(project: Project, made_from: Commit, key: str) -> Image:
     """The image of that commit; `key` names all that it is made from. Nothing is half there after an error."""
     platforms = [ALL[name] for name in project.image.platforms]
     # As many threads as layers to compress: they wait for one another only for a core, and the first error ends all.
     with ThreadPoolExecutor(2 * len(platforms)) as pool:
         waiting: dict[str, list[Future[Layer]]] = {platform.name: [] for platform in platforms}
+        keys: dict[tuple[str, str], str] = {}
         for platform in platforms:
             named = f" {platform.name}" if len(platforms) > 1 else ""
             for title, prepared, named_by in (
@@ -39,12 +37,11 @@ def build(project: Project, made_from: Commit, key: str) -> Image:
                 ("dependencies", dependencies.prepare, dependencies.key),
             ):
                 with step(f"{title}{named}"):
-                    tree = prepared(project, platform)
-                    waiting[platform.name].append(
-                        pool.submit(_layer, project, title, named_by(project, platform), tree)
-                    )
+                    tree, named_key = prepared(project, platform), named_by(project, platform)
+                    waiting[platform.name].append(pool.submit(_layer, project, title, named_key, tree))
+                    keys[title, platform.name] = named_key
         with store.workspace(cache() / "work", f"{project.name}-") as work:
-            shared, manifest = _application(project, made_from, work)
+            shared, manifest = _application(project, made_from, work, keys)
         with step("compress") as shown:
             parts = {name: [future.result() for future in futures] + shared for name, futures in waiting.items()}
             shown.note(megabytes(sum(layer.compressed for layer in next(iter(parts.values())))))
@@ -77,17 +74,26 @@ def kept(name: str, key: str, method: str, trees: Callable[[], list[tuple[Path, 
     raise UsageError(f"{target} changes while it is used: run the command again")
 
 
-def _application(project: Project, made_from: Commit, work: Path) -> tuple[list[Layer], bytes]:
-    """The layers that all platforms share, and the manifest: migrator, static files, application."""
+def _application(
+    project: Project, made_from: Commit, work: Path, keys: Mapping[tuple[str, str], str]
+) -> tuple[list[Layer], bytes]:
+    """The layers that all platforms share, and the manifest: migrator, static files, application.
+
+    What runs, runs on this machine's own platform, whether or not the image is for it; `keys` has what is known already.
+    """
     here = native()
-    root, root_key, method = base.runtime(project, here), base.runtime_key(project, here), project.image.compression
+    root, method = base.runtime(project, here), project.image.compression
+    root_key = keys.get(("base", here.name)) or base.runtime_key(project, here)
+    tree_key = keys.get(("dependencies", here.name)) or dependencies.key(project, here)
     stage = work / "stage"
     with step("static files and manifest") as shown:
         found = source.copy(project.app, stage / "app")
         migrator, migrator_key = _migrator(work, root, root_key, method)
-        whole = dependencies.whole(project)
-        tree_key = f"{dependencies.whole_key(project, here)} {root_key}"
-        made = trace.make(trace.Work(project, stage / "app", found.files, root, whole, tree_key, migrator_key))
+        made = trace.make(
+            trace.Work(
+                project, stage / "app", found.files, root, dependencies.whole(project), f"{tree_key} {root_key}", migrator_key
+            )
+        )
         tree = cache() / "static" / made.static / "tree"
         static = kept("static", f"{made.static}", method, lambda: [(tree, made.place)])
         shown.note(megabytes(static.compressed))
