@@ -29,6 +29,7 @@ from lastgood.errors import LastgoodError, UsageError
 from lastgood.image import assemble, base, layers, oci, pycache, trace
 from lastgood.image import build as builder
 from lastgood.image.build import Image
+from lastgood.image.platform import native
 from lastgood.project import Project
 from lastgood.report import terminal
 from lastgood.scan import measure

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import tarfile
 import tomllib
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lastgood.errors import UsageError
-from lastgood.image import platform
+from lastgood.image import compiling, platform
 from lastgood.lock import merge
 from lastgood.lock.inputs import PYTHON
 from lastgood.lock.tools import Tools
@@ -82,21 +80,17 @@ def _unpacked(entry: merge.Entry, archive: Path, folder: Path) -> Source:
         raise UsageError(
             f"{archive.name} does not have a hash that the index names for {entry.name} {entry.version}: find out why, or use another index"
         )
-    target = folder / entry.name
-    target.mkdir(parents=True)
+    top = folder / entry.name
+    files = compiling.unpack(compiling.Source(entry.name, entry.version, archive))
+    for name, (_, body) in files.items():
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_bytes(body)
     try:
-        if archive.suffix == ".zip":
-            with zipfile.ZipFile(archive) as zipped:
-                zipped.extractall(target)  # noqa: S202  zipfile drops what would lie outside
-        else:
-            with tarfile.open(archive) as tarred:
-                tarred.extractall(target, filter="data")
-        (top,) = [path for path in target.iterdir() if path.is_dir()]
-        file = top / "pyproject.toml"
-        table = tomllib.loads(file.read_text(encoding="utf-8")).get("build-system", {}) if file.is_file() else {}
-    except (tarfile.TarError, zipfile.BadZipFile, OSError, ValueError) as error:
+        table = tomllib.loads(files["pyproject.toml"][1].decode()) if "pyproject.toml" in files else {}
+        table = table.get("build-system", {})
+    except ValueError as error:
         raise UsageError(
-            f"{archive.name} can't be read as a source: {error}; choose another version of {entry.name}"
+            f"pyproject.toml of {archive.name} can't be read ({error}): choose another version of {entry.name}"
         ) from None
     return Source(
         entry=entry,
