@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 from lastgood.report import scan as report
 from lastgood.scan import audit, measure
+from pip_audit._service.interface import ServiceError, SkippedDependency
+from pip_audit._service.osv import OsvService
+from pip_audit._service.pypi import PyPIService
 
 ADVISORY = {
     "id": "GHSA-1", "aliases": ["CVE-2026-1", "PYSEC-2026-7"], "summary": "a hole", "published": "2026-01-02T03:04:05Z",
@@ -119,3 +122,29 @@ def test_damaged_data_of_the_tracker_is_not_kept(image: Any, services: audit.Ser
     assert facts["vulnerabilities"]["not_checked"][0].startswith(
         "1 Debian packages: Debian's security tracker did not answer ("
     )
+
+
+@pytest.mark.parametrize(
+    ("known", "checked", "not_checked"),
+    [
+        (("fine",), ["1 Python distributions (the Python index)"], ["django: the Python index does not know them"]),
+        ((), [], ["2 Python distributions: OSV did not answer (gone); the Python index knows none of them"]),
+    ],
+)
+def test_what_a_service_does_not_know_was_not_checked(
+    image: Any, monkeypatch: pytest.MonkeyPatch, known: tuple[str, ...], checked: list[str], not_checked: list[str]
+) -> None:
+    def query(_self: object, spec: Any) -> tuple[Any, list[Any]]:
+        return (spec if spec.name in known else SkippedDependency(name=spec.name, skip_reason="not there")), []
+
+    def gone(_self: object, _spec: Any) -> None:
+        raise ServiceError("gone")
+
+    monkeypatch.setattr(OsvService, "query", gone)
+    monkeypatch.setattr(PyPIService, "query", query)
+    monkeypatch.setattr(audit, "_cause", lambda _error: "gone")
+    found = measure.scan(
+        image, 10**6, measure.Options(services=audit.Services("trixie", tracker="http://127.0.0.1:9/"))
+    )
+    assert found["vulnerabilities"]["checked"] == checked
+    assert found["vulnerabilities"]["not_checked"][:-1] == not_checked

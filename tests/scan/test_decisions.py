@@ -63,6 +63,8 @@ def test_causes() -> None:
     assert contents.growth(OLD, OLD) == ()
     again = build("again", django=("5.2.19", 7.1), project=("", 1), gone=("1", 0.5))
     assert [one.text for one in contents.growth(OLD, again)] == ["django 5.2.19, its files changed"]
+    packed = Contents("zstd", 1, OLD.unpacked, 100, {**OLD.owners, "python:django": ("5.2.19", 6 * MB, 21 * MB)}, {})
+    assert [one.text for one in contents.growth(OLD, packed)] == ["django 5.2.19, compressed differently"]
 
 
 def test_the_compact_form_is_read_back() -> None:

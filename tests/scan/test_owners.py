@@ -105,6 +105,7 @@ def test_static_files_belong_to_whose_they_are(plant: Any, distribution: Any) ->
         "static/admin/base.0123456789ab.css": body + b"/* rewritten */",
         "static/admin/base.css.gz": b"packed",
         "static/board/board.css": b"own",
+        "static/gis/trimmed.js": b"of a file that RECORD no longer has",
         "static/staticfiles.json": b"{}",
     }
     found = owned(plant(dependencies=content, static=static, app={"app/manage.py": b"", "opt/lastgood/m.py": b""}))
@@ -113,6 +114,7 @@ def test_static_files_belong_to_whose_they_are(plant: Any, distribution: Any) ->
         "static/admin/base.0123456789ab.css": "python:django",
         "static/admin/base.css.gz": "python:django",
         "static/board/board.css": "project",
+        "static/gis/trimmed.js": "python:django",
         "static/staticfiles.json": "project",
         "app/manage.py": "project",
         "opt/lastgood/m.py": "lastgood",

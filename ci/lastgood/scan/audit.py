@@ -83,16 +83,22 @@ def _python(distributions: Sequence[Distribution], services: Services) -> Audite
         asked.append(("the Python index", PyPIService(folder, _TIMEOUT)))
     for name, service in asked:
         try:
-            answers = [(one, service.query(one)[1]) for one in exact]
+            answers = [(one, *service.query(one)) for one in exact]
         except (requests.RequestException, ServiceError, ValueError, KeyError) as error:
             reasons.append(f"{name} did not answer ({_cause(error)})")
             continue
+        skipped = [one.name for one, answer, _ in answers if answer.is_skipped()]
+        if len(skipped) == len(exact) > 0:
+            reasons.append(f"{name} knows none of them")
+            continue
         findings = [
             _vulnerable(one.name, str(one.version), found.id, [str(fix) for fix in found.fix_versions])
-            for one, results in answers
+            for one, _, results in answers
             for found in results
         ]
-        return Audited(tuple(findings), (f"{what} ({name})",))
+        checked = f"{len(exact) - len(skipped)} Python distributions ({name})"
+        unknown = (f"{', '.join(skipped)}: {name} does not know them",) if skipped else ()
+        return Audited(tuple(findings), (checked,), unknown)
     return Audited(not_checked=(f"{what}: {'; '.join(reasons)}",))
 
 

@@ -108,6 +108,8 @@ def _cause(owner: str, old: tuple[str, int, int] | None, new: tuple[str, int, in
         return " ".join(part for part in (name, version, what) if part)
     if old[0] != new[0]:
         return f"{name} {old[0]} → {new[0]}"
+    if old[2] == new[2]:
+        return f"{name} {new[0]}".strip() + ", compressed differently"
     return f"{name} {new[0]}, its files changed" if new[0] else name
 
 

@@ -23,6 +23,8 @@ PROJECT, LASTGOOD, UNATTRIBUTED = "project", "lastgood", "unattributed"
 _PROJECTS = ("app/", "static/", "srv/", "code/", "src/")
 _CACHE_TAG = re.compile(r"\.(cpython|pypy)-?\d+(\.opt-[12])?$")
 _SERVED = re.compile(r"^(?:app/)?static\w*/")
+# The build leaves django.contrib's static files out of the distribution once they are collected, and so out of its RECORD.
+_CONTRIB = frozenset({"admin", "gis"})
 _HASHED = re.compile(r"\.[0-9a-f]{12}(?=\.[^./]+$)")
 _SONAME = re.compile(r"^(?P<stem>lib.+?)(?P<dash>-[\d.]+)?\.so(\.(?P<version>\d+))?")
 
@@ -210,7 +212,7 @@ def attribute(view: View, owners: Owners) -> dict[tuple[int, str], str]:
             if entry.kind != "folder":
                 found[number, entry.path] = owners.of(facts, entry.path, entry.sha256)
         if not facts.owners:
-            _static(number, facts, found)
+            _static(number, facts, found, any(one.name == "django" for one in owners.distributions))
         first: dict[str, str] = {}
         for entry in facts.entries:
             for parent in PurePosixPath(entry.path).parents if entry.kind != "folder" else ():
@@ -221,7 +223,7 @@ def attribute(view: View, owners: Owners) -> dict[tuple[int, str], str]:
     return found
 
 
-def _static(number: int, facts: Facts, found: dict[tuple[int, str], str]) -> None:
+def _static(number: int, facts: Facts, found: dict[tuple[int, str], str], django: bool) -> None:
     plain: dict[str, str] = {}
     folders: dict[str, set[str]] = {}
     files = {
@@ -237,5 +239,7 @@ def _static(number: int, facts: Facts, found: dict[tuple[int, str], str]) -> Non
     for path, name in files.items():
         if found[number, path] == PROJECT:
             same = plain.get(_HASHED.sub("", re.sub(r"\.(gz|br|zst)$", "", name)))
-            beside = folders.get(name.split("/")[0], set()) if facts.name == "static" else set()
+            folder = name.split("/")[0]
+            beside = folders.get(folder, {"python:django"} if django and folder in _CONTRIB else set())
+            beside = beside if facts.name == "static" else set()
             found[number, path] = same or (next(iter(beside)) if len(beside) == 1 else PROJECT)
