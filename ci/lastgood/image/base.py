@@ -16,7 +16,7 @@ from lastgood.lock.debian import Lock
 from lastgood.project import ImageSettings, Project, cache
 
 # Counted up whenever the recipes below change what they make, so that no cache entry of an older recipe is used.
-RECIPE = 6
+RECIPE = 7
 
 # Data and tools that a running web application never opens. The interpreter's own modules stay, but for those whose C part or data
 # is left out with them. LIB stands for the platform's folder of libraries, PY for the standard library.
@@ -87,7 +87,10 @@ def make_runtime(
     store.remove(root / _CERTIFICATES)
     _finish(root)
     seen("documentation, tools, data that nothing opens", root)
-    # Byte-code is the same for every platform, so that of another one is compiled by this machine's Python.
+    # Byte-code is the same for every platform, so that of another one is compiled by this machine's Python. It is, to the last byte, only
+    # if that Python itself runs on byte-code: what it has loaded from sources it shares strings with.
+    if platform == native():
+        bytecode.compile_tree(root, [python.STDLIB], root)
     bytecode.compile_tree(root, [python.STDLIB], root if platform == native() else runtime(project, native()))
     seen("byte-code", root)
     if _settings(project).sources == "app":
