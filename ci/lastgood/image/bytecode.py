@@ -64,7 +64,7 @@ def compile_tree(tree: Path, folders: Iterable[str], interpreter: Path) -> None:
     broken = compile_files(tree, sources, interpreter)
     if broken:
         path, reason = min(broken.items())
-        text = f"*** Error compiling '{path}'...\n{reason.strip()}"
+        text = f"*** Error compiling '{path}'...\n{reason.rstrip()}"
         raise UsageError(
             f"the image's Python can't compile what is to go into it: {text}; mend the file and build again"
         )
