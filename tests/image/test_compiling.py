@@ -24,8 +24,8 @@ import os, subprocess, sysconfig, time, zipfile
 def build_wheel(folder, settings=None, metadata=None):
     tag = sysconfig.get_platform().replace("-", "_").replace(".", "_")
     include = sysconfig.get_paths()["include"]
-    done = subprocess.run([*os.environ.get("CC", "gcc").split(), "-shared", "-fPIC", *os.environ["CFLAGS"].split(), f"-I{include}", "fast.c",
-        *os.environ["LDFLAGS"].split(), "-o", "fast.so"])
+    done = subprocess.run([*os.environ.get("CC", "gcc").split(), "-shared", "-fPIC", *os.environ["CFLAGS"].split(), f"-I{include}",
+        "fast.c", *os.environ["LDFLAGS"].split(), "-o", "fast.so"])
     if done.returncode:
         raise RuntimeError("gcc failed")
     name = f"fast-1.0-cp313-cp313-{tag}.whl"
@@ -172,8 +172,8 @@ def test_no_build_requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             "Traceback\nModuleNotFoundError: No module named 'mesonpy'\n",
             "",
             (
-                "ModuleNotFoundError: No module named 'mesonpy'; run `lastgood lock`, which locks what it takes to build, and if it is still "
-                "missing tell its authors"
+                "ModuleNotFoundError: No module named 'mesonpy'; run `lastgood lock`, which locks what it takes to build, and if it is "
+                "still missing tell its authors"
             ),
         ),
         (

@@ -16,7 +16,7 @@ from lastgood.lock.debian import Lock
 from lastgood.project import ImageSettings, Project, cache
 
 # Counted up whenever the recipes below change what they make, so that no cache entry of an older recipe is used.
-RECIPE = 4
+RECIPE = 7
 
 # Data and tools that a running web application never opens. The interpreter's own modules stay, but for those whose C part or data
 # is left out with them. LIB stands for the platform's folder of libraries, PY for the standard library.
@@ -37,6 +37,8 @@ _TRIM = (
     "PY/lib-dynload/xx*", "PY/lib-dynload/_curses*", "PY/lib-dynload/readline*",
     "PY/lib-dynload/_dbm*", "PY/lib-dynload/_gdbm*", "PY/lib-dynload/_tkinter*",
 )  # fmt: skip
+# What `_TRIM` would take, and other modules import: pydoc (and so xmlrpc.server) asks for its pager.
+_NEEDED = tuple(f"{python.STDLIB}/_pyrepl/{name}.py" for name in ("__init__", "pager", "types"))
 _NEVER = (
     "usr/share/man/*",
     "usr/share/locale/*",
@@ -79,18 +81,21 @@ def make_runtime(
         project,
         platform,
         root,
-        lambda path: kept(path, keep) or _kept(path, trim) or path.startswith(_CERTIFICATES),
+        lambda path: kept(path, (*keep, *_NEEDED)) or _kept(path, trim) or path.startswith(_CERTIFICATES),
     )
     _certificates(root, owners)
     store.remove(root / _CERTIFICATES)
     _finish(root)
     seen("documentation, tools, data that nothing opens", root)
-    # Byte-code is the same for every platform, so that of another one is compiled by this machine's Python.
+    # Byte-code is the same for every platform, so that of another one is compiled by this machine's Python. It is, to the last byte, only
+    # if that Python itself runs on byte-code: what it has loaded from sources it shares strings with.
+    if platform == native():
+        bytecode.compile_tree(root, [python.STDLIB], root)
     bytecode.compile_tree(root, [python.STDLIB], root if platform == native() else runtime(project, native()))
     seen("byte-code", root)
     if _settings(project).sources == "app":
         for source in (root / python.STDLIB).rglob("*.py"):
-            if not source.is_symlink() and not kept(source.relative_to(root).as_posix(), keep):
+            if not kept(source.relative_to(root).as_posix(), keep):
                 bytecode.sourceless(source)
         seen("sources", root)
     _prune_empty(root / python.STDLIB)
@@ -123,7 +128,7 @@ def runtime_key(project: Project | None, platform: Platform) -> str:
 
 def key(stage: str, project: Project | None, platform: Platform) -> str:
     """A sha256 of all that the root of `stage` is made from."""
-    recipe: list[object] = [RECIPE, stage, platform.name, _TRIM, _NEVER, _USERS, _GROUP, _NSSWITCH]
+    recipe: list[object] = [RECIPE, stage, platform.name, _TRIM, _NEEDED, _NEVER, _USERS, _GROUP, _NSSWITCH]
     if stage == "runtime":
         settings = _settings(project)
         recipe += [settings.sources, sorted(settings.keep)]

@@ -16,22 +16,30 @@ from pathlib import Path
 from lastgood.errors import UsageError
 from lastgood.image import python
 
-_SHARDS = (
-    4  # a number of its own, never the machine's: what a process compiled before decides a few bytes of a later file
-)
 _SUFFIX = f".cpython-{python.VERSION.replace('.', '')}.pyc"
 
-# Takes lines of JSON [source, where its byte-code goes, the name it has in the image]; prints those that do not compile.
+# Takes lines of JSON [source, where its byte-code goes, the name it has in the image]; prints those that do not compile. Each is compiled
+# in a process that has compiled nothing before: that would decide which strings are shared, and so a few bytes of the result.
 _COMPILE = """
-import json, py_compile, sys
-for line in sys.stdin:
+import json, os, py_compile, sys
+mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+for line in sys.stdin.readlines():
     source, target, name = json.loads(line)
-    try:
-        py_compile.compile(source, target, name, True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
-    except py_compile.PyCompileError as error:
-        print(json.dumps([source, error.msg]))
-    except (SyntaxError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        print(json.dumps([source, f"{type(error).__name__}: {error}"]))
+    child = os.fork()
+    if not child:
+        answer = b""
+        try:
+            py_compile.compile(source, target, name, True, invalidation_mode=mode)
+        except py_compile.PyCompileError as error:
+            answer = json.dumps([source, error.msg]).encode() + b"\\n"
+        except Exception as error:
+            answer = json.dumps([source, f"{type(error).__name__}: {error}"]).encode() + b"\\n"
+        finally:
+            os.write(1, answer)
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if status:
+        print(json.dumps([source, f"the process ended (status {status})"]), flush=True)
 """
 
 
@@ -56,7 +64,7 @@ def compile_tree(tree: Path, folders: Iterable[str], interpreter: Path) -> None:
     broken = compile_files(tree, sources, interpreter)
     if broken:
         path, reason = min(broken.items())
-        text = f"*** Error compiling '{path}'...\n{reason.strip()}"
+        text = f"*** Error compiling '{path}'...\n{reason.rstrip()}"
         raise UsageError(
             f"the image's Python can't compile what is to go into it: {text}; mend the file and build again"
         )
@@ -65,15 +73,11 @@ def compile_tree(tree: Path, folders: Iterable[str], interpreter: Path) -> None:
 def compile_files(tree: Path, sources: Iterable[Path], interpreter: Path) -> dict[str, str]:
     """Compiles `sources` below `tree` into `__pycache__` beside them; returns {path below tree: why it does not compile}.
 
-    An unchecked-hash file never looks at the source's time, which layers set to one value. The work is shared out by the sources' sizes
-    among a fixed number of processes, each in a fixed order.
+    An unchecked-hash file never looks at the source's time, which layers set to one value. The work is shared out over the cores.
     """
-    shares: list[list[Path]] = [[] for _ in range(_SHARDS)]
-    loads = [0] * _SHARDS
-    for source in sorted(sources):
-        lightest = loads.index(min(loads))
-        shares[lightest].append(source)
-        loads[lightest] += source.stat().st_size + 2000
+    count = os.cpu_count() or 1
+    ordered = sorted(sources, key=lambda source: (-source.stat().st_size, source))
+    shares = [ordered[number::count] for number in range(count)]
     program = python.wrapper(interpreter, interpreter.parent / "bin")
 
     def work(share: list[Path]) -> list[tuple[str, str]]:
@@ -91,13 +95,19 @@ def compile_files(tree: Path, sources: Iterable[Path], interpreter: Path) -> dic
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     broken: dict[str, str] = {}
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(count) as pool:
         for answers in pool.map(work, [share for share in shares if share]):
             broken |= {Path(source).relative_to(tree).as_posix(): reason for source, reason in answers}
     return broken
 
 
 def sourceless(source: Path) -> None:
-    """Puts the byte-code of `source` in its place."""
+    """Puts the byte-code of `source` in its place. A link to a source beside it becomes one to that one's byte-code."""
+    if source.is_symlink():
+        target = source.readlink()
+        if not target.is_absolute() and target.suffix == ".py":
+            source.with_suffix(".pyc").symlink_to(target.with_suffix(".pyc"))
+            source.unlink()
+        return
     cached(source).replace(source.with_suffix(".pyc"))
     source.unlink()

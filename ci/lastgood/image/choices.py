@@ -8,7 +8,6 @@ import hashlib
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -180,9 +179,9 @@ def _hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 def _asked(project: Project, tree: Path) -> dict[str, Any] | None:
     root = base.runtime(project, native())
-    with tempfile.TemporaryDirectory(prefix="lastgood-settings-") as work:
-        # Settings may write when they are imported: they run in a copy.
-        copy = Path(work) / "app"
+    # Settings may write when they are imported: they run in a copy, which the next build removes where this one is killed.
+    with store.workspace(cache() / "work", f"{project.name}-") as work:
+        copy = work / "app"
         for name in commit.files(project.app):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(project.app / name, copy / name)

@@ -186,10 +186,13 @@ def _engine(source: Source, platform: Platform) -> Iterator[Any]:
     import docker.client
     from docker.errors import DockerException
 
+    client = None
     try:
         client = docker.client.from_env(timeout=1800)
         client.ping()
     except DockerException:
+        if client:
+            client.close()
         raise UsageError(
             f"{source.name} {source.version} has no wheel for Python {python.VERSION} on {platform.name} and must be compiled, for which a "
             "Docker engine is needed, and none answers: start one (`lastgood doctor` says how), or choose a version that has a wheel"

@@ -23,7 +23,7 @@ from lastgood.image import base, bytecode, choices, imports, python, store, trim
 from lastgood.image.platform import Platform, native
 from lastgood.project import Project, cache
 
-RECIPE = 4
+RECIPE = 5
 
 
 def requirements(project: Project) -> Path:
