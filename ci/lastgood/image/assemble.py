@@ -91,7 +91,13 @@ def _application(
         migrator, migrator_key = _migrator(work, root, root_key, method)
         made = trace.make(
             trace.Work(
-                project, stage / "app", found.files, root, dependencies.whole(project), f"{tree_key} {root_key}", migrator_key
+                project,
+                stage / "app",
+                found.files,
+                root,
+                dependencies.whole(project),
+                f"{tree_key} {root_key}",
+                migrator_key,
             )
         )
         tree = cache() / "static" / made.static / "tree"

@@ -37,7 +37,11 @@ def named(library: str, source: Mirror, suite: str, architecture: str) -> tuple[
     For mirrors whose Contents index is missing or not the signed one. The rule is section 8.1 of the Debian Policy Manual: the name, a
     hyphen where it ends in a digit, the version; since Debian 13 some end in t64. Raises UsageError for a mirror that does not answer.
     """
-    name = re.sub(r"\.so(\.|$)", "", re.sub(r"([0-9])\.so\.", r"\1-", library.rpartition("/")[2])).replace("_", "-").lower()
+    name = (
+        re.sub(r"\.so(\.|$)", "", re.sub(r"([0-9])\.so\.", r"\1-", library.rpartition("/")[2]))
+        .replace("_", "-")
+        .lower()
+    )
     release = archive.release(source, "debian", suite)
     body = archive.index(source, "debian", suite, release, f"main/binary-{architecture}/Packages.xz")
     known = re.findall(rf"^Package: ({re.escape(name)}(?:t64)?)$", lzma.decompress(body).decode(), re.MULTILINE)
