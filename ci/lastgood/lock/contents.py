@@ -1,4 +1,4 @@
-"""Which Debian package holds a file: Debian's Contents index, fetched only when it is asked for, and the rule that names libraries' packages.
+"""Which Debian package holds a file: by the Contents index, fetched only when asked for, or by the rule that names libraries' packages.
 
 Format: https://wiki.debian.org/DebianRepository/Format#A.22Contents.22_indices
 """
