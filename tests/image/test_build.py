@@ -39,7 +39,8 @@ pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = {
     "pyproject.toml": '[tool.lastgood]\nproject = "shop"\napp = "web"\nsettings = "shop.settings"\n'
-    '[tool.lastgood.image]\ncompression = "gzip"\n',  # quick where everything is made anew
+    '[tool.lastgood.image]\ncompression = "gzip"\n'  # quick where everything is made anew
+    'packages = ["libpq5"]\nbuild-packages = ["libpq-dev"]\n',  # as its lock, this repository's, needs it
     "web/manage.py": "",
     "web/shop/__init__.py": "",
     "web/shop/settings.py": (
@@ -66,7 +67,9 @@ def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeProject
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(content, encoding="utf-8")
         (root / "web/run.py").chmod(0o755)
-        shutil.copy(REPOSITORY / "requirements.txt", root / "requirements.txt")
+        (root / "docker").mkdir(exist_ok=True)
+        for name in project.LOCKS:
+            shutil.copy(REPOSITORY / name, root / name)
         commit(root)
         return project.load(root)
 
@@ -164,12 +167,16 @@ def as_somebody_else(shop: Project, folder: Path, number: int) -> dict[str, Any]
 
 
 def test_two_folders_users_and_caches_give_one_digest(make_project: MakeProject) -> None:
-    """The second cache has the first one's downloads of Debian packages; everything else is made anew."""
+    """Everything is made anew but the Debian packages and the compiled wheel.
+
+    That user may not use the engine; that it compiles the same bytes twice is tested in test_compiling.
+    """
     first = builder.build(make_project("one"))
     with tempfile.TemporaryDirectory(prefix="lastgood-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
         shutil.copytree(make_project("two").root, folder / "deep/two", symlinks=True)
-        shutil.copytree(project.cache() / "debs", folder / "cache/debs")
+        for kept in ("debs", "wheels"):
+            shutil.copytree(project.cache() / kept, folder / "cache" / kept)
         second = as_somebody_else(project.load(folder / "deep/two"), folder, 65534)
     assert [layer["diff_id"] for layer in second["layers"]] == [layer.diff_id for layer in first.layers]
     assert second["digest"] == first.digest

@@ -18,10 +18,8 @@ from lastgood.image import built, commit, oci, platform, prune, source, store
 from lastgood.image.built import Image as Image
 from lastgood.image.built import Variant as Variant
 from lastgood.image.built import last as last
-from lastgood.project import Project, cache
+from lastgood.project import LOCKS, Project, cache
 
-# What a project's image is made from beside its commit; git need not know them.
-_LOCKS = ("requirements.txt", "docker/packages.lock", "docker/build-requirements.txt")
 _CODE = ("image", "lock", "project.py")
 
 
@@ -62,7 +60,7 @@ def whole_key(project: Project, made_from: commit.Commit) -> str:
     settings = [project.name, str(project.app), project.settings, asdict(project.image), asdict(made_from)]
     seen.update(json.dumps(settings, default=str, sort_keys=True).encode())
     package = Path(__file__).resolve().parents[1]
-    files = [project.root / name for name in _LOCKS]
+    files = [project.root / name for name in LOCKS]
     for folder in (bundle.path("docker"), *(package / name for name in _CODE)):
         files += sorted(folder.rglob("*")) if folder.is_dir() else [folder]
     for file in files:
