@@ -37,8 +37,10 @@ def requirements(project: Project) -> Path:
 def whole_key(project: Project, platform: Platform) -> str:
     """A sha256 of all that the whole tree is made from."""
     facts = [RECIPE, platform.name, wheels.key(project, platform), base.lock(project).key("runtime", platform.debian)]
-    body = requirements(project).read_bytes() + b"\0" + json.dumps(facts).encode()
-    return hashlib.sha256(body).hexdigest()
+    # Without comments: the header names the hash of all inputs, which changes with every word in requirements.in.
+    lines = requirements(project).read_text(encoding="utf-8").splitlines()
+    body = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+    return hashlib.sha256(f"{body}\0{json.dumps(facts)}".encode()).hexdigest()
 
 
 def whole(project: Project, platform: Platform | None = None) -> Path:
