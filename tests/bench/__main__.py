@@ -154,8 +154,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--only", default="", help=f"parts, with commas: {', '.join(report.PARTS)}")
     parser.add_argument("--project", default="", help=f"projects, with commas: {', '.join(_SUBJECTS)}")
     options = parser.parse_args(arguments)
-    parts = _chosen("ONLY", options.only, report.PARTS)
-    names = _chosen("PROJECT", options.project, tuple(_SUBJECTS))
+    parts = chosen("ONLY", options.only, report.PARTS)
+    names = chosen("PROJECT", options.project, tuple(_SUBJECTS))
     machine.ready()
     os.environ.pop("LASTGOOD_STATE", None)  # each project has its own
     folder = projects.REPOSITORY / ".lastgood/bench"
@@ -171,7 +171,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _chosen(name: str, given: str, known: tuple[str, ...]) -> tuple[str, ...]:
+def chosen(name: str, given: str, known: tuple[str, ...]) -> tuple[str, ...]:
     """The words of `given`, all of `known` where there are none. Raises UsageError for one that is not known."""
     words = tuple(given.replace(",", " ").split())
     for word in words:

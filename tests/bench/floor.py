@@ -143,6 +143,6 @@ def _interpreters(found: sizes.Saved, entries: Mapping[str, sizes.Entry], paths:
             content = archive.extractfile(entry.member)
             body = content.read() if content else b""
         if body[:4] == b"\x7fELF":
-            for segment in ELFFile(io.BytesIO(body)).iter_segments(type="PT_INTERP"):
-                wanted.add(segment.get_interp_name()  # type: ignore[attr-defined])
+            segments = ELFFile(io.BytesIO(body)).iter_segments(type="PT_INTERP")
+            wanted |= {segment.get_interp_name() for segment in segments}  # type: ignore[attr-defined]
     return wanted

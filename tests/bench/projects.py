@@ -104,6 +104,9 @@ def _git(folder: Path, *arguments: str) -> str:
 def board(folder: Path) -> Subject:
     """This repository's last commit."""
     commit = run(["git", "-C", REPOSITORY, "rev-parse", "HEAD"]).strip()
+    for older in folder.glob("board-*"):
+        if older.name != f"board-{commit[:12]}":
+            store.remove(older)
 
     def make(part: Path) -> None:
         run(["git", "clone", "--quiet", "--no-hardlinks", REPOSITORY, part / "project"])
