@@ -262,7 +262,7 @@ import os
 from urllib.parse import urlsplit
 
 from .base import *  # noqa: F403
-from .base import BASE_DIR, MIDDLEWARE, STORAGES
+from .base import BASE_DIR, INSTALLED_APPS, MIDDLEWARE, STORAGES
 
 _database = urlsplit(os.environ["DATABASE_URL"])
 DATABASES = {
@@ -276,6 +276,7 @@ DATABASES = {
         "CONN_MAX_AGE": 60,
     }
 }
+INSTALLED_APPS.append("django.contrib.postgres")  # Wagtail's search on PostgreSQL
 SECRET_KEY = os.environ["SECRET_KEY"]
 DEBUG = False
 ALLOWED_HOSTS = ["*"]
