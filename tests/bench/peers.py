@@ -135,7 +135,8 @@ def wheel_server(folder: Path) -> Iterator[str]:
 def bases(client: Any, folder: Path, wheels: str) -> None:
     """Brings the bases of all peers into the engine; `wheels` is the address of a `wheel_server` that has uv."""
     python = roots.python(client, folder)
-    libraries = tuple((python / "packages").read_text(encoding="utf-8").split())
+    lines = (python / "packages").read_text(encoding="utf-8").splitlines()
+    libraries = tuple(line for line in lines if " " not in line)  # dpkg-query tells of diversions, too
     needs = (*roots.PYTHON_NEEDS, *libraries)
     recipes = {
         "python": Recipe("slim", needs),
