@@ -36,7 +36,7 @@ ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
 """
 _UV = "ARG PIP_NO_INDEX=1\nARG PIP_FIND_LINKS\nRUN pip install --no-cache-dir uv\n"
 # What pip and uv are told: as build arguments, they are in no layer. WHEELS is a server on loopback, in place of an index.
-_WHEELS = "ARG PIP_NO_INDEX=1\nARG PIP_FIND_LINKS\nARG UV_NO_INDEX=1\nARG UV_FIND_LINKS\n"
+_WHEELS = "ARG PIP_NO_INDEX=1\nARG PIP_FIND_LINKS\nARG UV_FIND_LINKS\n"
 
 _SLIM = """\
 FROM {prefix}/python
@@ -53,7 +53,7 @@ FROM {prefix}/builder AS build
 {wheels}ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never
 WORKDIR /app
 COPY requirements.txt /requirements.txt
-RUN uv venv .venv && uv pip install --no-cache -r /requirements.txt
+RUN uv venv .venv && uv pip install --no-cache --no-index -r /requirements.txt
 COPY app .
 RUN {environment} .venv/bin/python manage.py collectstatic --noinput
 
