@@ -38,7 +38,7 @@ _TAGS = (
     "manylinux_2_17_x86_64",
     "manylinux2014_x86_64",
 )
-_TOOLS = ("pip", "setuptools", "wheel", "uv")  # that the peers' builds install
+_TOOLS = ("pip", "setuptools", "wheel", "packaging", "uv")  # that the peers' builds install
 _IDENTITY = {"GIT_AUTHOR_NAME": "bench", "GIT_AUTHOR_EMAIL": "bench@example.invalid"}
 _IDENTITY |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in _IDENTITY.items()}
 
@@ -199,7 +199,7 @@ def wheels(subjects: list[Subject], folder: Path) -> Path:
         for version in VERSIONS
     ]
     pins = [peers_requirements(lock) for lock in locks]
-    key = hashlib.sha256("".join(pins).encode()).hexdigest()[:12]
+    key = hashlib.sha256("".join((*pins, *_TOOLS)).encode()).hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
 
     def make(part: Path) -> None:
