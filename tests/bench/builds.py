@@ -46,7 +46,7 @@ def peer(client: Any, one: peers.Peer, subject: Subject, wheels: str, folder: Pa
             return {}
         with sizes.saved(client, image, folder) as found:
             return {
-                digest: sizes.compressed([layer], folder / "compressed.json")[0]
+                digest: sizes.compressed([layer], folder / "compressed.json", ["gzip"])["gzip"]
                 for digest, layer in zip(found.diff_ids, found.layers, strict=True)
                 if digest not in known
             }

@@ -128,8 +128,8 @@ def _weigh(found: sizes.Saved, paths: Iterable[str], scratch: Path, folder: Path
     finally:
         for opened_ in archives:
             opened_.close()
-    gzip, zstd = sizes.compressed([target], folder / "compressed.json")
-    return {"files": len(kept), "unpacked": sum(entries[path].size for path in kept), "gzip": gzip, "zstd": zstd}
+    weights = sizes.compressed([target], folder / "compressed.json")
+    return {"files": len(kept), "unpacked": sum(entries[path].size for path in kept)} | weights
 
 
 def _interpreters(found: sizes.Saved, entries: Mapping[str, sizes.Entry], paths: Iterable[str]) -> set[str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,20 +68,18 @@ def _content(archive: tarfile.TarFile, name: str) -> IO[bytes]:
     return content
 
 
-def compressed(layers: Iterable[Path], cache: Path) -> tuple[int, int]:
-    """(gzip, zstd) bytes of the layers together, each layer by itself as registries keep them. Remembered in `cache` by content."""
-    known: dict[str, tuple[int, int]] = json.loads(cache.read_text(encoding="utf-8")) if cache.is_file() else {}
+def compressed(layers: Iterable[Path], cache: Path, kinds: Sequence[str] = ("gzip", "zstd")) -> dict[str, int]:
+    """{kind: bytes} of the layers together, each layer by itself as registries keep them. Remembered in `cache` by content."""
+    known: dict[str, int] = json.loads(cache.read_text(encoding="utf-8")) if cache.is_file() else {}
     files = {_sha256(layer): layer for layer in layers}
-    new = [digest for digest in files if digest not in known]
-    with ThreadPoolExecutor(2) as pool:
-        for digest, gzip, zstd in zip(
-            new, pool.map(lambda one: _gzip(files[one]), new), pool.map(lambda one: _zstd(files[one]), new), strict=True
-        ):
-            known[digest] = gzip, zstd
+    new = [(kind, digest) for kind in kinds for digest in files if f"{kind} {digest}" not in known]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        sizes = pool.map(lambda one: _COMPRESSORS[one[0]](files[one[1]]), new)
+        known |= {f"{kind} {digest}": size for (kind, digest), size in zip(new, sizes, strict=True)}
     if new:
         with store.replacing(cache) as part:
             part.write_text(json.dumps(known), encoding="utf-8")
-    return sum(known[digest][0] for digest in files), sum(known[digest][1] for digest in files)
+    return {kind: sum(known[f"{kind} {digest}"] for digest in files) for kind in kinds}
 
 
 def _chunks(file: Path) -> Iterator[bytes]:
@@ -103,6 +102,9 @@ def _gzip(file: Path) -> int:
 def _zstd(file: Path) -> int:
     compressor = zstandard.ZstdCompressor(level=ZSTD).compressobj(size=file.stat().st_size)
     return sum(len(compressor.compress(chunk)) for chunk in _chunks(file)) + len(compressor.flush())
+
+
+_COMPRESSORS = {"gzip": _gzip, "zstd": _zstd}
 
 
 def merged(layers: Iterable[Path]) -> dict[str, Entry]:
@@ -129,13 +131,11 @@ def _hide(found: dict[str, Entry], path: str, *, itself: bool) -> None:
 
 
 def measure(client: Any, image: str, folder: Path) -> dict[str, int]:
-    """files (all but folders), unpacked (bytes of the merged files), layers (bytes of their tars' files), gzip and zstd (bytes)."""
+    """files (all but folders), unpacked (bytes of the merged files), gzip and zstd (bytes of the layers)."""
     with saved(client, image, folder) as found:
-        gzip, zstd = compressed(found.layers, folder / "compressed.json")
+        weights = compressed(found.layers, folder / "compressed.json")
         entries = merged(found.layers).values()
     return {
         "files": sum(not entry.member.isdir() for entry in entries),
         "unpacked": sum(entry.size for entry in entries),
-        "gzip": gzip,
-        "zstd": zstd,
-    }
+    } | weights
