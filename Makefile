@@ -26,7 +26,7 @@ check: .venv/tests  ## lint, types and the quick tests, under a minute
 	$(BIN)/pytest -q -m "not slow and not docker and not postgres"
 
 bench: .venv/tests  ## measure our images and those of others, write docs/benchmarks.md (ONLY=size PROJECT=board; as root)
-	@PYTHONPATH=ci:tests $(BIN)/python -m bench --only "$(ONLY)" --project "$(PROJECT)"
+	@PYTHONPATH=ci:tests $(BIN)/python -m bench --only "$(ONLY)" --project "$(PROJECT)" $(if $(ROUNDS),--rounds $(ROUNDS))
 
 lint: .venv/tests
 	@$(BIN)/ruff check -q .

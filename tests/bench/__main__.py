@@ -1,4 +1,4 @@
-"""`make bench [ONLY=size,start] [PROJECT=board]`: measures lastgood's images and those of others, and writes docs/benchmarks.md."""
+"""`make bench [ONLY=size,start] [PROJECT=board] [ROUNDS=3]`: measures lastgood's images and those of others, and writes docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from bench import builds, containers, floor, machine, peers, projects, report, r
 from bench.containers import Image, Place
 from bench.projects import Subject
 
-ROUNDS = 9  # of every start, warm and cold
-MEMORY_ROUNDS = 3
+ROUNDS = 9  # of every start, warm and cold; of what takes longer, fewer
 REQUESTS = 40
 _TARGET = projects.REPOSITORY / "docs/benchmarks.md"
 _SUBJECTS = {"board": projects.board, "site": projects.site}
@@ -33,9 +32,10 @@ _SUBJECTS = {"board": projects.board, "site": projects.site}
 class Bench:
     """One run. Everything that it makes outside `folder` is removed by `clean`."""
 
-    def __init__(self, client: Any, folder: Path) -> None:
+    def __init__(self, client: Any, folder: Path, rounds: int = ROUNDS) -> None:
         self.client = client
         self.folder = folder
+        self.rounds = rounds
 
     def run(self, names: Sequence[str], parts: Sequence[str]) -> None:
         """Measures `parts` of the projects `names`; every part is in the document as soon as it is measured."""
@@ -46,7 +46,7 @@ class Bench:
             for subject in subjects:
                 subject.restore()
                 if "build" in parts:
-                    self.keep(subject, "build", builds.measure(self.client, subject, address, self.folder))
+                    self.keep(subject, "build", builds.measure(self.client, subject, address, self.folder, self.rounds))
                 else:
                     with step(f"images of {subject.name}"):
                         builds.warm(builds.every(self.client, subject, address, self.folder))
@@ -88,8 +88,8 @@ class Bench:
     def starts(self, place: Place, subject: Subject, images: Sequence[Image]) -> dict[str, dict[str, list[float]]]:
         """Seconds of every round, kind → image → runs."""
         found: dict[str, dict[str, list[float]]] = {}
-        for number in range(ROUNDS + 1):
-            with step(f"{subject.name}: starts, round {number or 'for nothing'} of {ROUNDS}"):
+        for number in range(self.rounds + 1):
+            with step(f"{subject.name}: starts, round {number or 'for nothing'} of {self.rounds}"):
                 for image in images:
                     runs = {"warm": containers.start(place, subject, image)[0]}
                     containers.evict(self.client, image)
@@ -102,8 +102,8 @@ class Bench:
     def memory(self, place: Place, subject: Subject, images: Sequence[Image]) -> dict[str, list[dict[str, Any]]]:
         """Memory after the first answer and after REQUESTS, image → runs."""
         found: dict[str, list[dict[str, Any]]] = {image.name: [] for image in images}
-        for number in range(MEMORY_ROUNDS):
-            with step(f"{subject.name}: memory, round {number + 1} of {MEMORY_ROUNDS}"):
+        for number in range(builds.fewer(self.rounds)):
+            with step(f"{subject.name}: memory, round {number + 1} of {builds.fewer(self.rounds)}"):
                 for image in images:
                     first = containers.start(place, subject, image)[1]
                     busy = containers.busy(place, subject, image, REQUESTS)
@@ -117,8 +117,7 @@ class Bench:
         results["machine"] = machine.facts(self.client)
         found = results["subjects"].setdefault(subject.name, {"measured": {}})
         found |= projects.describe(subject) | facts
-        commit = machine.run(["git", "-C", projects.REPOSITORY, "rev-parse", "--short=12", "HEAD"]).strip()
-        found["measured"][part] = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC with lastgood at {commit}"
+        found["measured"][part] = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC with lastgood at {projects.commit()}"
         results["subjects"] = {name: results["subjects"][name] for name in _SUBJECTS if name in results["subjects"]}
         with store.replacing(file) as written:
             written.write_text(json.dumps(results, indent=1), encoding="utf-8")
@@ -153,6 +152,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--only", default="", help=f"parts, with commas: {', '.join(report.PARTS)}")
     parser.add_argument("--project", default="", help=f"projects, with commas: {', '.join(_SUBJECTS)}")
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, help=f"of every start (default {ROUNDS}); to try the bench, 1 will do"
+    )
     options = parser.parse_args(arguments)
     parts = chosen("ONLY", options.only, report.PARTS)
     names = chosen("PROJECT", options.project, tuple(_SUBJECTS))
@@ -161,7 +163,7 @@ def main(arguments: Sequence[str]) -> int:
     folder = projects.REPOSITORY / ".lastgood/bench"
     folder.mkdir(parents=True, exist_ok=True)
     with closing(engine.ensure()) as client:
-        bench = Bench(client, folder)
+        bench = Bench(client, folder, max(options.rounds, 1))
         try:
             bench.run(names, parts)
         finally:

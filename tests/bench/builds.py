@@ -15,7 +15,6 @@ from lastgood.report.terminal import step
 from bench import peers, sizes
 from bench.projects import VERSIONS, Subject, lastgood, peers_requirements
 
-COLD, DEPENDENCY, CODE = 3, 3, 7  # rounds of each
 OURS, LOADED = "lastgood", "lastgood, loaded"
 
 
@@ -78,10 +77,10 @@ def _documents(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*.json"))
 
 
-def measure(client: Any, subject: Subject, wheels: str, folder: Path) -> dict[str, Any]:
+def measure(client: Any, subject: Subject, wheels: str, folder: Path, count: int) -> dict[str, Any]:
     """{"build": {kind: {side: [seconds]}}, "upload": {kind: {side: bytes}}} for the kinds cold, dependency and code.
 
-    Sides take turns in every round. The last build of every side is of the subject's start, so that later parts measure that.
+    `count` is the rounds of the code change; of the others there are `fewer`. Sides take turns in every round. The last build of every side is of the subject's start, so that later parts measure that.
     """
     sides = every(client, subject, wheels, folder)
     seconds: dict[str, dict[str, list[float]]] = {}
@@ -110,19 +109,24 @@ def measure(client: Any, subject: Subject, wheels: str, folder: Path) -> dict[st
 
     subject.restore()
     try:
-        rounds("cold", COLD, lambda _number: None)
+        rounds("cold", fewer(count), lambda _number: None)
         warm(sides)
         for side in sides:
             if side.name != LOADED:
                 note("cold", side)
-        rounds("dependency", DEPENDENCY, lambda number: subject.depend(VERSIONS[number]))
+        rounds("dependency", fewer(count), lambda number: subject.depend(VERSIONS[number]))
         subject.restore()
         warm(sides)
-        rounds("code", CODE, lambda number: subject.edit(number + 1000 * int(time.time())))
+        rounds("code", count, lambda number: subject.edit(number + 1000 * int(time.time())))
     finally:
         subject.restore()
     warm(sides)
     return {"build": seconds, "upload": upload}
+
+
+def fewer(count: int) -> int:
+    """The rounds of what takes long: a third, and at least one."""
+    return min(max(count // 3, 1), len(VERSIONS) // 2)
 
 
 def every(client: Any, subject: Subject, wheels: str, folder: Path) -> list[Side]:

@@ -101,11 +101,21 @@ def _git(folder: Path, *arguments: str) -> str:
     return run(["git", "-C", folder, "-c", "commit.gpgsign=false", *arguments], environment=environment)
 
 
+def commit() -> str:
+    """The tool's commit, with a note where its files differ from that."""
+    head = run(["git", "-C", REPOSITORY, "rev-parse", "--short=12", "HEAD"]).strip()
+    return (
+        f"{head} with changes"
+        if run(["git", "-C", REPOSITORY, "status", "--porcelain", "--", "ci", "docker"])
+        else head
+    )
+
+
 def board(folder: Path) -> Subject:
     """This repository's last commit."""
-    commit = run(["git", "-C", REPOSITORY, "rev-parse", "HEAD"]).strip()
+    head = run(["git", "-C", REPOSITORY, "rev-parse", "HEAD"]).strip()
     for older in folder.glob("board-*"):
-        if older.name != f"board-{commit[:12]}":
+        if older.name != f"board-{head[:12]}":
             store.remove(older)
 
     def make(part: Path) -> None:
@@ -117,10 +127,10 @@ def board(folder: Path) -> Subject:
         _start(part / "project")
 
     with step("project board"):
-        made = store.entry(folder / f"board-{commit[:12]}", make)
+        made = store.entry(folder / f"board-{head[:12]}", make)
     return Subject(
         name="board",
-        title=f"the board (this repository at {commit[:12]})",
+        title=f"the board (this repository at {head[:12]})",
         folder=made / "project",
         environment={"ENVIRONMENT": "local", "SECRET_KEY": "bench"},
         paths=("/", "/healthz", "/admin/login/", "/?environment=local"),
