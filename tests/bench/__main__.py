@@ -1,4 +1,4 @@
-"""`make bench [ONLY=size,start] [PROJECT=board] [ROUNDS=3]`: measures lastgood's images and those of others, and writes docs/benchmarks.md."""
+"""`make bench [ONLY=size,start] [PROJECT=board] [ROUNDS=3]`: our images and those of others, docs/benchmarks.md."""
 
 from __future__ import annotations
 

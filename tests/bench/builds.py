@@ -80,7 +80,8 @@ def _documents(folder: Path) -> int:
 def measure(client: Any, subject: Subject, wheels: str, folder: Path, count: int) -> dict[str, Any]:
     """{"build": {kind: {side: [seconds]}}, "upload": {kind: {side: bytes}}} for the kinds cold, dependency and code.
 
-    `count` is the rounds of the code change; of the others there are `fewer`. Sides take turns in every round. The last build of every side is of the subject's start, so that later parts measure that.
+    `count` is the rounds of the code change; of the others there are `fewer`. Sides take turns in every round. The last build of every
+    side is of the subject's start, so that later parts measure that.
     """
     sides = every(client, subject, wheels, folder)
     seconds: dict[str, dict[str, list[float]]] = {}
