@@ -9,7 +9,7 @@ export LASTGOOD_CACHE ?= $(CURDIR)/.lastgood/cache
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 
-.PHONY: help demo test check lint types lock clean venv
+.PHONY: help demo test check bench lint types lock clean venv
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test: .venv/tests  ## all tests (real PostgreSQL, real containers, real workflow
 check: .venv/tests  ## lint, types and the quick tests, under a minute
 	@$(MAKE) --no-print-directory lint types
 	$(BIN)/pytest -q -m "not slow and not docker and not postgres"
+
+bench: .venv/tests  ## measure our images and those of others, write docs/benchmarks.md (ONLY=size PROJECT=board; as root)
+	@PYTHONPATH=ci:tests $(BIN)/python -m bench --only "$(ONLY)" --project "$(PROJECT)" $(if $(ROUNDS),--rounds $(ROUNDS))
 
 lint: .venv/tests
 	@$(BIN)/ruff check -q .
