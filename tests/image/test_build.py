@@ -26,10 +26,11 @@ from uuid import uuid4
 import pytest
 from lastgood import bundle, cli, project
 from lastgood.errors import LastgoodError, UsageError
-from lastgood.image import assemble, base, layers, oci, pycache, trace
+from lastgood.image import assemble, base, dependencies, layers, oci, pycache, trace
 from lastgood.image import build as builder
 from lastgood.image.build import Image
 from lastgood.image.platform import native
+from lastgood.lock import merge
 from lastgood.project import Project
 from lastgood.report import terminal
 from lastgood.scan import measure
@@ -68,7 +69,7 @@ def make_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeProject
             (root / name).write_text(content, encoding="utf-8")
         (root / "web/run.py").chmod(0o755)
         (root / "docker").mkdir(exist_ok=True)
-        for name in project.LOCKS:
+        for name in {*project.LOCKS} - {*(changed or {})}:
             shutil.copy(REPOSITORY / name, root / name)
         commit(root)
         return project.load(root)
@@ -358,9 +359,14 @@ def test_two_platforms_are_one_index(
     make_project: MakeProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The other platform's base and dependencies are made up here: what runs while building runs on this machine's own."""
-    toml = FILES["pyproject.toml"] + 'platforms = ["linux/amd64", "linux/arm64"]\n'
-    shop = make_project(changed={"pyproject.toml": toml})
-    for name, made in (("_root", assemble._root), ("_tree", assemble._tree)):
+    toml = FILES["pyproject.toml"].partition("packages")[0] + 'platforms = ["linux/amd64", "linux/arm64"]\n'
+    entries = merge.entries((REPOSITORY / "requirements.txt").read_text(encoding="utf-8"))
+    lock = merge.written([entry for entry in entries if entry.name in ("asgiref", "django", "sqlparse")])
+    shop = make_project(changed={"pyproject.toml": toml, "requirements.txt": lock})
+    for module, name, made in (
+        (base, "runtime", base.runtime),
+        (dependencies, "prepare", dependencies.prepare),
+    ):
         foreign = tmp_path / name / "tree"
         (foreign / "usr/lib/aarch64-linux-gnu").mkdir(parents=True)
         (foreign / "usr/lib/aarch64-linux-gnu" / name).write_bytes(b"arm")
@@ -370,17 +376,13 @@ def test_two_platforms_are_one_index(
             found: Path = foreign if on.name == "linux/arm64" else made(shop, on)
             return found
 
-        monkeypatch.setattr(assemble, name, either)
-    for name, known in (("_root_key", assemble._root_key), ("_tree_key", assemble._tree_key)):
-        monkeypatch.setattr(
-            assemble, name, lambda shop, on, known=known: known(shop, on) + on.name.partition("arm64")[1]
-        )
+        monkeypatch.setattr(module, name, either)
     image = builder.build(shop)
     amd, arm = image.variants
     assert (amd.platform, arm.platform) == ("linux/amd64", "linux/arm64")
     assert [layer.digest for layer in amd.layers[2:]] == [layer.digest for layer in arm.layers[2:]]
     assert [one == other for one, other in zip(amd.layers[:2], arm.layers[:2], strict=True)] == [False, False]
-    assert arm.layers[0].owners == tmp_path / "_root/owners.json"
+    assert arm.layers[0].owners == tmp_path / "runtime/owners.json"
     assert json.loads(image.document("config", arm))["architecture"] == "arm64"
     assert oci.digest(image.document("manifest", arm)) == arm.digest
     assert oci.digest(image.document("index")) == image.digest
