@@ -6,60 +6,18 @@ Ours always runs the originals where it can, so that one build has one graph, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.db.migrations.graph import MigrationGraph
 from django.db.migrations.loader import MigrationLoader
 
+from .squash import below, expanded
+
 if TYPE_CHECKING:
     from django.db.migrations import Migration
 
 Key = tuple[str, str]
-
-
-def expanded(key: Any, replaces: Mapping[Any, Iterable[Any]]) -> frozenset[Any]:
-    """Return what `key` stands for in the end: what it replaces, and what that replaces in turn; itself if it replaces nothing."""
-    found: set[Any] = set()
-    waiting, seen = [key], set()
-    while waiting:
-        one = waiting.pop()
-        if one in seen:  # a circle: Django refuses it, and we must not turn for ever
-            continue
-        seen.add(one)
-        inside = tuple(replaces.get(one, ()))
-        waiting.extend(inside)
-        if not inside:
-            found.add(one)
-    return frozenset(found or {key})
-
-
-def set_aside(files: Iterable[Any], replaces: Mapping[Any, Iterable[Any]]) -> frozenset[Any]:
-    """Return which of `files` are no atoms.
-
-    A squashed migration is none where the files of all it replaces are there. Where one is missing it is the atom, and what is left of
-    those files is none.
-    """
-    there = frozenset(files)
-    aside: set[Any] = set()
-    for key in there:
-        inside = tuple(replaces.get(key, ()))
-        if inside and there.issuperset(inside):
-            aside.add(key)
-        elif inside:
-            aside |= _below(key, replaces) & there
-    return frozenset(aside)
-
-
-def _below(key: Any, replaces: Mapping[Any, Iterable[Any]]) -> set[Any]:
-    found: set[Any] = set()
-    waiting = list(replaces.get(key, ()))
-    while waiting:
-        one = waiting.pop()
-        if one not in found:
-            found.add(one)
-            waiting.extend(replaces.get(one, ()))
-    return found - {key}
 
 
 class AtomLoader(MigrationLoader):
@@ -91,7 +49,7 @@ class AtomLoader(MigrationLoader):
             if all(one in self.disk_migrations for one in replaces[key]):
                 self.graph.remove_replacement_node(key, replaces[key])
             else:
-                self.graph.remove_replaced_nodes(key, _below(key, replaces))
+                self.graph.remove_replaced_nodes(key, below(key, replaces))
         self.graph.validate_consistency()
         self.graph.ensure_not_cyclic()
         # Without these Django's executor writes no rows of its own for squashed migrations.

@@ -5,24 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError, cause
+from .operations import Loss, irreversible, losses
+from .squash import set_aside
 
 if TYPE_CHECKING:
-    from django.db.migrations import Migration as DjangoMigration
-    from django.db.migrations.loader import MigrationLoader
+    from .graph import AtomLoader
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)  # what databases hold of builds that were made earlier; 1 knew no loss
 
 
 @dataclass(frozen=True)
 class Migration:
-    """One migration file of a build; `dependencies` and `replaces` hold "app.name"."""
+    """One migration file of a build; `dependencies` and `replaces` hold "app.name".
+
+    What is said of operations is a description of each: `irreversible` have no way back, `lossy` take data that no undoing brings back,
+    `holds` make room for data that goes when they are undone.
+    """
 
     app: str
     name: str
@@ -31,6 +37,8 @@ class Migration:
     replaces: tuple[str, ...] = ()
     atomic: bool = True
     irreversible: tuple[str, ...] = ()
+    lossy: tuple[str, ...] = ()
+    holds: tuple[str, ...] = ()
     rollback: str | None = None
 
     @property
@@ -50,6 +58,12 @@ class Manifest:
     @cached_property
     def by_key(self) -> Mapping[str, Migration]:
         return {migration.key: migration for migration in self.migrations}
+
+    @cached_property
+    def atoms(self) -> tuple[Migration, ...]:
+        """The migrations that this build runs one by one, in order: a squashed one only where files of its originals are gone."""
+        aside = set_aside(self.by_key, {key: migration.replaces for key, migration in self.by_key.items()})
+        return tuple(migration for migration in self.migrations if migration.key not in aside)
 
     def __contains__(self, key: object) -> bool:
         return key in self.by_key
@@ -83,8 +97,9 @@ def loads(text: str, what: str) -> Manifest:
         raise UsageError(f"{what} is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise UsageError(f"{what} is not a JSON object")
-    if data.get("schema") != SCHEMA:
-        raise UsageError(f"{what} has schema {data.get('schema')!r}, this migrator reads schema {SCHEMA}")
+    if data.get("schema") not in READABLE:
+        known = " and ".join(map(str, READABLE))
+        raise UsageError(f"{what} has schema {data.get('schema')!r}, this migrator reads schema {known}")
     try:
         return Manifest(
             build=_text(data, "build"),
@@ -107,6 +122,8 @@ def _migration(data: dict[str, Any]) -> Migration:
         replaces=_texts(data, "replaces"),
         atomic=data["atomic"],
         irreversible=_texts(data, "irreversible"),
+        lossy=_texts(data, "lossy") if "lossy" in data else (),
+        holds=_texts(data, "holds") if "holds" in data else (),
         rollback=_optional(data, "rollback"),
     )
 
@@ -132,41 +149,43 @@ def compute(build: str, commit: str | None = None) -> Manifest:
 
     Raise UsageError, with the cause, when its migrations can't be loaded.
     """
-    from django.db.migrations.loader import MigrationLoader
+    from .graph import AtomLoader
 
     try:
-        loader = MigrationLoader(None)
+        loader = AtomLoader()
     except Exception as error:  # whatever the project's own files raise
         raise UsageError(f"the project's migrations do not load: {cause(error)}") from error
     return from_loader(loader, build, commit)
 
 
-def from_loader(loader: MigrationLoader, build: str, commit: str | None = None) -> Manifest:
+def from_loader(loader: AtomLoader, build: str, commit: str | None = None) -> Manifest:
     """Return the manifest of the files that `loader` has loaded."""
     import django
 
+    order = _order(loader)
+    told = losses(loader, order)
     return Manifest(
         build=build,
         commit=commit or None,
         django=django.get_version(),
-        migrations=tuple(_describe(loader, key) for key in _order(loader)),
+        migrations=tuple(_describe(loader, key, told.get(key, Loss())) for key in order),
     )
 
 
-def _order(loader: MigrationLoader) -> list[tuple[str, str]]:
-    """Return every migration on disk in Django's own order; replaced ones come right before what replaces them."""
+def _order(loader: AtomLoader) -> list[tuple[str, str]]:
+    """Return every migration on disk: the atoms in Django's own order, and behind what they replace those that are none."""
     order: dict[tuple[str, str], None] = {}
     for leaf in loader.graph.leaf_nodes():
-        for key in loader.graph.forwards_plan(leaf):
-            if key not in order:
-                for replaced in loader.disk_migrations[key].replaces:
-                    if replaced in loader.disk_migrations:
-                        order.setdefault((replaced[0], replaced[1]), None)
-                order[key] = None
-    return list(order)
+        order |= dict.fromkeys(loader.graph.forwards_plan(leaf))
+    aside = [key for key in sorted(loader.disk_migrations) if key not in order]
+    found = list(order)
+    for key in sorted(aside, key=lambda one: len(loader.disk_migrations[one].replaces)):
+        inside = [found.index(one) for one in map(tuple, loader.disk_migrations[key].replaces) if one in found]
+        found.insert(max(inside, default=len(found) - 1) + 1, key)
+    return found
 
 
-def _describe(loader: MigrationLoader, key: tuple[str, str]) -> Migration:
+def _describe(loader: AtomLoader, key: tuple[str, str], told: Loss) -> Migration:
     migration = loader.disk_migrations[key]
     rollback = getattr(migration, "rollback", None)
     if rollback is not None and not (isinstance(rollback, str) and rollback.strip()):
@@ -182,36 +201,15 @@ def _describe(loader: MigrationLoader, key: tuple[str, str]) -> Migration:
         replaces=tuple(f"{app}.{name}" for app, name in migration.replaces),
         atomic=bool(migration.atomic),
         irreversible=tuple(irreversible(migration)),
+        lossy=told.lossy,
+        holds=told.holds,
         rollback=rollback,
     )
 
 
-def _sha256(loader: MigrationLoader, key: tuple[str, str]) -> str:
+def _sha256(loader: AtomLoader, key: tuple[str, str]) -> str:
     module = sys.modules[f"{loader.migrations_module(key[0])[0]}.{key[1]}"]
     path = Path(module.__file__ or "")
     if path.suffix != ".py":
         raise UsageError(f"{key[0]}.{key[1]} has no source file: migrations must be shipped as .py files")
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def irreversible(migration: DjangoMigration) -> Iterator[str]:
-    """Yield a description of each operation of `migration` that has no way back."""
-    for operation in _operations(migration.operations):
-        if not operation.reversible:
-            yield _name(operation)
-
-
-def _operations(operations: Any) -> Iterator[Any]:
-    # SeparateDatabaseAndState always calls itself reversible; what it wraps is run, so that is what counts.
-    for operation in operations:
-        yield operation
-        yield from _operations(getattr(operation, "database_operations", ()))
-
-
-def _name(operation: Any) -> str:
-    kind = type(operation).__name__
-    if kind == "RunPython":
-        return f"RunPython({getattr(operation.code, '__name__', '…')})"
-    if kind == "RunSQL":
-        return f"RunSQL({' '.join(str(operation.sql).split())[:60]})"
-    return str(operation.describe())
