@@ -1,8 +1,9 @@
 """What the operations of a migration mean for the way back.
 
 irreversible  Django can't undo it: RunPython or RunSQL without a reverse.
-lossy         it takes data that undoing does not bring back: DeleteModel, RemoveField, an AlterField to something narrower (another type, a
-              shorter text, fewer digits, no more NULL), a RunSQL that deletes, drops or truncates. The undone schema is right, its rows are not.
+lossy         it takes data that undoing does not bring back: DeleteModel, RemoveField, an AlterField to something narrower (another
+              type, a shorter text, fewer digits, no more NULL), a RunSQL that deletes, drops or truncates. Undoing makes the schema
+              right again, and its rows stay lost.
 holds         it makes room for data that goes when it is undone: CreateModel, AddField.
 """
 
@@ -54,7 +55,10 @@ def _name(operation: Any) -> str:
 
 
 def losses(loader: AtomLoader, order: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Loss]:
-    """Return what each atom of `order` loses and holds. Narrowing shows only against the field as it was before: the state is carried along."""
+    """Return what each atom of `order` loses and holds.
+
+    Whether a field gets narrower shows only against what it was before, so the models' state is carried along.
+    """
     from django.db.migrations.state import ProjectState
 
     found: dict[tuple[str, str], Loss] = {}

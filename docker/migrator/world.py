@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from .graph import expanded
 from .manifest import Manifest, Migration
+from .squash import expanded
 
 
 @dataclass(frozen=True)
