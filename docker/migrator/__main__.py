@@ -49,6 +49,8 @@ def parser() -> Parser:
         if name in ("plan", "back", "forward"):
             what = "path of a manifest, or build:NAME"
             sub.add_argument("--to", metavar="TARGET", required=name != "forward", help=what)
+            what = "manifests of further builds that may serve as stepping stones"
+            sub.add_argument("--via", metavar="FILE", nargs="+", action="extend", default=[], help=what)
         if name in MOVING:
             sub.add_argument("--wait", type=float, default=30, metavar="SECONDS", help="for another migrator (30)")
             what = "for a lock on a table (10)"

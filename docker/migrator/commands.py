@@ -7,11 +7,12 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import check, lock, manifest, plan
+from . import check, graph, lock, manifest, operations, plan
 from .errors import MigratorError, Refused, UsageError
 from .ledger import BACK, FORWARD, Identity, Ledger
 from .manifest import Manifest
 from .output import Result, progress
+from .world import Facts, Manifests
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -30,8 +31,10 @@ def make_manifest(args: Namespace) -> int:
 def show_check(args: Namespace) -> int:
     """Print how the database stands to this build."""
     facts = check.state(_connection(args))
+    if facts["tampered"] and facts["state"] == "in step":
+        facts["state"] = "tampered"
     lines = [f"{facts['state']} with build {facts['build']}"]
-    lines += [f"  {what}  {key}" for what in ("missing", "extra") for key in facts[what]]
+    lines += [f"  {what}  {key}" for what in ("missing", "extra", "tampered") for key in facts[what]]
     print(json.dumps(facts) if args.json else "\n".join(lines))
     return 0
 
@@ -55,11 +58,11 @@ def show_plan(args: Namespace) -> int:
     connection = _connection(args)
     ledger = Ledger(connection)
     image, wanted = _own(args), _target(args, ledger)
+    via = _via(args)
     facts = ledger.facts()
-    phases, end = plan.route(facts, image, wanted)
+    phases, end = plan.route(facts, image, wanted, via=via)
     stopped = end.status in ("refused", "needs")
-    manifests = {name: build.manifest for name, build in facts.builds.items()}
-    manifests |= {image.build: image, wanted.build: wanted}
+    manifests = Manifests(facts.builds, (*via, image, wanted))
     described = [
         {
             "build": phase.build,
@@ -94,21 +97,21 @@ def forward(args: Namespace, result: Result) -> None:
     """Apply what the target wants."""
     connection = _connection(args)
     with _locked(connection, args):
-        executor, image, ledger = _prepare(connection, args)
-        wanted = _target(args, ledger, image) if args.to else image
+        executor, image, facts = _prepare(connection, args)
+        wanted, via = _target(args, executor.ledger, image) if args.to else image, _via(args)
         result.build, result.target = image.build, wanted.build
         accept = args.accept_loss or args.no_gate
-        reason = None if accept else plan.drops_an_app(ledger.facts(), wanted)
+        reason = None if accept else plan.drops_an_app(facts, wanted)
         if reason:
             raise Refused(reason)
-        _note_builds(connection, ledger, image, wanted, executor.identity)
-        facts = ledger.facts()
-        decision = plan.forward(facts, image, wanted, accept_loss=accept)
+        _note_builds(executor, facts, image, wanted, via)
+        decision = plan.forward(facts, image, wanted, accept_loss=accept, via=via)
         for key in plan.changed(facts, wanted):
             progress(f"note: the file of {key} has changed since build {facts.ledger[key].build} applied it")
         if decision.status in ("run", "nothing"):
-            _run(executor, decision, FORWARD, result.applied)
-            _verify(ledger, wanted)
+            _run(executor, facts, (*via, wanted, image), decision, FORWARD, result.applied)
+            if not decision.rest:
+                _verify(executor, wanted)
         _conclude(result, decision)
 
 
@@ -116,14 +119,14 @@ def back(args: Namespace, result: Result) -> None:
     """Undo, with this image, what the target does not want."""
     connection = _connection(args)
     with _locked(connection, args):
-        executor, image, ledger = _prepare(connection, args)
-        wanted = _target(args, ledger, image)
+        executor, image, facts = _prepare(connection, args)
+        wanted, via = _target(args, executor.ledger, image), _via(args)
         result.build, result.target = image.build, wanted.build
-        _note_builds(connection, ledger, image, wanted, executor.identity)
-        decision = plan.back(ledger.facts(), image, wanted)
+        _note_builds(executor, facts, image, wanted, via)
+        decision = plan.back(facts, image, wanted, via=via)
         if decision.status == "run":
             _preflight(executor, decision)
-            _run(executor, decision, BACK, result.undone)
+            _run(executor, facts, (*via, wanted, image), decision, BACK, result.undone)
         _conclude(result, decision)
 
 
@@ -148,7 +151,7 @@ def _together(connection: BaseDatabaseWrapper) -> bool:
     return connection.vendor == "postgresql"
 
 
-def _prepare(connection: BaseDatabaseWrapper, args: Namespace) -> tuple[Executor, Manifest, Ledger]:
+def _prepare(connection: BaseDatabaseWrapper, args: Namespace) -> tuple[Executor, Manifest, Facts]:
     """Load this image's files, now that nobody else can change what is applied, and compare them with its manifest."""
     from .run import Executor
     from .signals import register_receivers
@@ -156,19 +159,15 @@ def _prepare(connection: BaseDatabaseWrapper, args: Namespace) -> tuple[Executor
     image = _own(args)
     register_receivers()
     connection.prepare_database()
-    # Squashed migrations make Django's loader depend on the rows; they are refused before it gets to see them.
-    reason = plan.unplannable(image)
-    if reason:
-        raise Refused(reason)
-    executor = Executor(connection)
-    files = manifest.from_loader(executor.loader, image.build, image.commit)
+    loader = graph.AtomLoader()
+    files = manifest.from_loader(loader, image.build, image.commit)
     hashes, promised = ({entry.key: entry.sha256 for entry in each.migrations} for each in (files, image))
     differing = sorted(key for key in {*hashes, *promised} if hashes.get(key) != promised.get(key))
     if differing:
         raise Refused(f"the files of this image are not those of its manifest: {', '.join(differing)}")
     commit = args.commit or image.commit or ""
-    executor.writes_as(Identity(image.build, args.digest or "", commit, args.actor or ""), image)
-    return executor, image, executor.ledger
+    executor = Executor(connection, loader, image, Identity(image.build, args.digest or "", commit, args.actor or ""))
+    return executor, image, executor.ledger.facts()
 
 
 def _own(args: Namespace) -> Manifest:
@@ -188,44 +187,57 @@ def _target(args: Namespace, ledger: Ledger, image: Manifest | None = None) -> M
     name = args.to[len("build:") :]
     if image and name == image.build:
         return image
-    known = ledger.manifest(name)
+    known = ledger.facts().builds.get(name)
     if known is None:
         raise UsageError(f"the database has never met build {name}: run its `forward`, or pass its manifest's path")
-    return known
+    return known.manifest
+
+
+def _via(args: Namespace) -> tuple[Manifest, ...]:
+    return tuple(manifest.load(Path(path)) for path in args.via)
 
 
 def _note_builds(
-    connection: BaseDatabaseWrapper, ledger: Ledger, image: Manifest, wanted: Manifest, identity: Identity
+    executor: Executor, facts: Facts, image: Manifest, wanted: Manifest, via: tuple[Manifest, ...]
 ) -> None:
     from django.db import transaction
 
-    ledger.ensure()
-    with transaction.atomic(using=connection.alias):
-        ledger.record_build(image, identity)
-        if wanted.build != image.build:
-            ledger.record_build(wanted)
-        elif wanted.migrations != image.migrations:
-            raise Refused(f"the target is another build {wanted.build} with other migrations: a name is one build's")
+    if wanted.build == image.build and not wanted.same_files(image):
+        raise Refused(f"the target is another build {wanted.build} with other migrations: a name is one build's")
+    executor.ledger.ensure()
+    with transaction.atomic(using=executor.connection.alias):
+        executor.ledger.record_build(image, facts, executor.identity)
+        for other in {each.build: each for each in (*via, wanted)}.values():
+            if other.build != image.build:
+                executor.ledger.record_build(other, facts)
 
 
 def _preflight(executor: Executor, decision: plan.Decision) -> None:
     """Ask the operations themselves once more: what stops half way must be found before the first statement."""
     for key in decision.migrations:
         app, name = key.split(".", 1)
-        stuck = list(manifest.irreversible(executor.loader.disk_migrations[app, name]))
+        stuck = list(operations.irreversible(executor.loader.disk_migrations[app, name]))
         if stuck:
             raise Refused(f"{key} can't be undone: {', '.join(stuck)} has no reverse")
 
 
-def _run(executor: Executor, decision: plan.Decision, direction: str, done: list[str]) -> None:
+def _run(
+    executor: Executor,
+    facts: Facts,
+    manifests: tuple[Manifest, ...],
+    decision: plan.Decision,
+    direction: str,
+    done: list[str],
+) -> None:
     from .run import run
 
+    executor.start_from(facts.rows, Manifests(facts.builds, manifests).names())
     segments = plan.segments(decision.migrations, executor.manifest, together=_together(executor.connection))
     run(executor, segments, direction, done)
 
 
-def _verify(ledger: Ledger, wanted: Manifest) -> None:
-    name, missing, extra = plan.compare(ledger.facts().rows, wanted)
+def _verify(executor: Executor, wanted: Manifest) -> None:
+    name, missing, extra = plan.compare(executor.ledger.facts().rows, wanted, [executor.names])
     if name != "in step":
         # Only something that writes django_migrations behind our back gets us here.
         raise MigratorError(
@@ -238,3 +250,4 @@ def _conclude(result: Result, decision: plan.Decision) -> None:
     if decision.status == "run":
         result.status = "needs" if decision.rest else "done"
     result.needs, result.needs_digest, result.reason = decision.needs, decision.needs_digest, decision.reason
+    result.needs_direction = decision.needs_direction

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,7 @@ class Manifest:
     django: str
     migrations: tuple[Migration, ...]
     commit: str | None = None
+    schema: int = field(default=SCHEMA, compare=False)  # of the text that it was read from
 
     @cached_property
     def by_key(self) -> Mapping[str, Migration]:
@@ -62,14 +63,25 @@ class Manifest:
     @cached_property
     def atoms(self) -> tuple[Migration, ...]:
         """The migrations that this build runs one by one, in order: a squashed one only where files of its originals are gone."""
-        aside = set_aside(self.by_key, {key: migration.replaces for key, migration in self.by_key.items()})
+        aside = set_aside(self.by_key, self.replaces)
         return tuple(migration for migration in self.migrations if migration.key not in aside)
+
+    @cached_property
+    def replaces(self) -> Mapping[str, tuple[str, ...]]:
+        """What each squashed migration replaces."""
+        return {migration.key: migration.replaces for migration in self.migrations if migration.replaces}
 
     def __contains__(self, key: object) -> bool:
         return key in self.by_key
 
     def __getitem__(self, key: str) -> Migration:
         return self.by_key[key]
+
+    def same_files(self, other: Manifest) -> bool:
+        """Return whether both say the same of the same files; what an older schema did not say counts as the same."""
+        if self.schema == other.schema:
+            return self.migrations == other.migrations
+        return {one.key: one.sha256 for one in self.migrations} == {one.key: one.sha256 for one in other.migrations}
 
     def dumps(self) -> str:
         """Return the manifest as JSON text, the same text for the same files."""
@@ -105,6 +117,7 @@ def loads(text: str, what: str) -> Manifest:
             build=_text(data, "build"),
             django=_text(data, "django"),
             commit=_optional(data, "commit"),
+            schema=data["schema"],
             migrations=tuple(_migration(entry) for entry in data["migrations"]),
         )
     except (KeyError, TypeError, ValueError) as error:

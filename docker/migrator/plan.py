@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from .manifest import Manifest, Migration
-from .world import Applied, Build, Facts, Names, Unit, World
+from .world import Applied, Build, Facts, KnowsSquashes, Names, Unit, World
 
 __all__ = ["Applied", "Build", "Decision", "Facts", "Phase", "Segment", "back", "compare", "forward", "route"]
 
@@ -52,7 +52,9 @@ class Phase:
     migrations: tuple[str, ...]
 
 
-def compare(rows: Iterable[str], wanted: Manifest, others: Iterable[Manifest] = ()) -> tuple[str, list[str], list[str]]:
+def compare(
+    rows: Iterable[str], wanted: Manifest, others: Iterable[KnowsSquashes] = ()
+) -> tuple[str, list[str], list[str]]:
     """Return how `rows` stand to `wanted` (in step, ahead, behind, diverged), what is missing and what is extra.
 
     `others`: manifests that know of squashed migrations which `wanted` does not.
@@ -75,7 +77,7 @@ def forward(
     world = World(facts, *via, wanted, image)
     phases, reason = _route(world, image, wanted)
     if reason:
-        return Decision("refused", reason=reason)
+        return _nobody_knows(world, wanted) or Decision("refused", reason=reason)
     if not phases:
         return Decision("nothing")
     first, *others = phases
@@ -232,8 +234,8 @@ def _must_go(world: World, state: frozenset[str], target: frozenset[str]) -> fro
 def _candidates(world: World, must: frozenset[str], image: str) -> Iterable[str]:
     """Return the builds to ask, best first."""
     rows = [row for row in reversed(world.facts.rows) if row in must]
-    applied = [world.facts.ledger[row].build for row in rows if row in world.facts.ledger]
-    return dict.fromkeys((image, *(build for build in applied if build in world.builds), *reversed(list(world.builds))))
+    applied = [world.ledger[row].build for row in rows if row in world.ledger]
+    return dict.fromkeys((image, *(build for build in applied if build in world.builds), *reversed(world.builds)))
 
 
 def _undoable(world: World, build: str, state: frozenset[str], must: frozenset[str], *, loose: bool) -> list[Unit]:
@@ -294,6 +296,19 @@ def _and_then(decision: Decision, world: World, others: list[Phase], image: Mani
     return replace(after, status="run", migrations=decision.migrations, rest=rest)
 
 
+def _nobody_knows(world: World, wanted: Manifest) -> Decision | None:
+    """Return what to say where something must go that neither the ledger nor any known build has heard of: the caller may know one."""
+    extra = [row for row in reversed(world.facts.rows) if row in world.applied - world.names.target(wanted)]
+    if not extra or any(row in world.ledger or any(world.unit(build, row) for build in world.builds) for row in extra):
+        return None
+    more = f" and {len(extra) - 1} more" if len(extra) > 1 else ""
+    reason = (
+        f"{extra[0]}{more}: applied, but not in build {wanted.build}, and the ledger does not know which build applied it; "
+        "run `back` of a build that has it"
+    )
+    return Decision("needs", reason=reason, needs_direction="back")
+
+
 def _why(world: World, phase: Phase, image: Manifest, wanted: Manifest) -> str:
     newest, *others = phase.migrations
     what = newest + (f" and {len(others)} more" if others else "")
@@ -314,7 +329,7 @@ def _no_way(world: World, target: frozenset[str], wanted: Manifest) -> str:
             if key in world.names.squashes:
                 return f"{start}, and no known build has its file alone; pass the manifest of one that has with --via"
             return f"{start}, and no known build has its file"
-        applied = world.facts.ledger.get(key)
+        applied = world.ledger.get(key)
         units = [unit for build in having if (unit := world.unit(build, key))]
         entitled = [unit for unit in units if world.entitled(unit, loose=True)]
         if not entitled and applied:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from time import monotonic
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.recorder import MigrationRecorder
 
 from . import lock
 from .errors import Busy, MigratorError, cause, sqlstate
@@ -18,11 +19,14 @@ from .manifest import Manifest
 from .output import progress
 from .plan import Segment
 from .signals import send_post_migrate, send_pre_migrate
+from .world import Names
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.migrations import Migration
     from django.db.migrations.state import ProjectState
+
+    from .graph import AtomLoader
 
 TRY_AGAIN = {"55P03": "a lock was not to be had in time", "40P01": "a deadlock"}
 
@@ -34,15 +38,43 @@ class Executor(MigrationExecutor):
     between leaves a schema that its own record denies.
     """
 
-    def __init__(self, connection: BaseDatabaseWrapper) -> None:
-        super().__init__(connection)
+    def __init__(self, connection: BaseDatabaseWrapper, loader: AtomLoader, manifest: Manifest, who: Identity) -> None:
+        # Django's own would build its own loader, which chooses between squashed and original by the rows.
+        self.connection = connection
+        self.loader: AtomLoader = loader
+        self.recorder = MigrationRecorder(connection)
+        self.progress_callback = None
         self.ledger = Ledger(connection)
-        self.identity = Identity("")
-        self.manifest = Manifest("", "", ())
+        self.identity, self.manifest = who, manifest
+        self.names, self.rows = Names([manifest]), set[str]()
+        self.applied: set[str] = set()
+        self.untidy: dict[str, bool] = {}
 
-    def writes_as(self, identity: Identity, manifest: Manifest) -> None:
-        """Set who writes the ledger, and where the hashes of the files come from."""
-        self.identity, self.manifest = identity, manifest
+    def start_from(self, rows: Iterable[str], names: Names) -> None:
+        """Set what is applied: `rows` of django_migrations, read with `names`."""
+        self.names, self.rows = names, set(rows)
+        self.applied = set(names.state(self.rows))
+        # Squashed migrations known by now may have rows that are stale, or lack theirs.
+        whole = names.rows(self.applied, self.applied.union(*(names.originals(row) for row in self.rows)))
+        self.untidy = {key: there for key, there in whole.items() if there != (key in self.rows)}
+        atoms = (tuple(migration.key.split(".", 1)) for migration in self.manifest.atoms)
+        self.loader.set_applied((app, name) for app, name in atoms if names.originals(f"{app}.{name}") <= self.applied)
+
+    def tidy(self) -> None:
+        """Write the rows that belong there, in a transaction; they say nothing else of what is applied."""
+        with transaction.atomic(using=self.connection.alias):
+            self._set_rows(self.untidy)
+        self.untidy = {}
+
+    def _set_rows(self, rows: Mapping[str, bool]) -> None:
+        for key, there in rows.items():
+            app, name = key.split(".", 1)
+            if there and key not in self.rows:
+                self.recorder.record_applied(app, name)
+                self.rows.add(key)
+            elif not there and key in self.rows:
+                self.recorder.record_unapplied(app, name)
+                self.rows.discard(key)
 
     def apply_migration(
         self, state: ProjectState, migration: Migration, fake: bool = False, fake_initial: bool = False
@@ -79,12 +111,16 @@ class Executor(MigrationExecutor):
 
     def _record(self, migration: Migration, direction: str, started: datetime) -> None:
         app, name = migration.app_label, migration.name
+        touched = self.names.originals(str(migration))
         if direction == FORWARD:
-            self.recorder.record_applied(app, name)
+            self.applied |= touched
             self.loader.applied_migrations[app, name] = migration
         else:
-            self.recorder.record_unapplied(app, name)
+            self.applied -= touched
             self.loader.applied_migrations.pop((app, name), None)
+        # For every build, plain Django's included: what is applied, and each squashed migration all of which is.
+        self._set_rows({**self.untidy, **self.names.rows(self.applied, touched)})
+        self.untidy = {}
         self.ledger.write(direction, app, name, self.manifest[str(migration)].sha256, started, self.identity)
         if self.connection.vendor == "postgresql" and self.connection.in_atomic_block:
             # Rows that wait for their deferred check would stop the next migration from altering their table.
@@ -121,6 +157,8 @@ def run(executor: Executor, segments: Iterable[Segment], direction: str, done: l
         done.extend(segment.migrations)
         if several:
             progress(f"committed {len(part)} migrations in one transaction  {monotonic() - clock:.2f} s")
+    if executor.untidy:
+        executor.tidy()
     if not segments:
         state = executor.migrate(None, plan=[])
     try:

@@ -7,9 +7,10 @@ Pure, like all that decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 from .manifest import Manifest, Migration
 from .squash import expanded
@@ -25,21 +26,46 @@ class Applied:
     key: str = ""
 
 
+class KnowsSquashes(Protocol):
+    """What can say what squashed migrations replace: a manifest, or a build whose manifest nobody has read yet."""
+
+    @property
+    def replaces(self) -> Mapping[str, tuple[str, ...]]: ...
+
+
+class SeenBuild(KnowsSquashes, Protocol):
+    """A build that has run against this database."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    @property
+    def digest(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class Build:
-    """A build that has run against this database."""
+    """A build that has run against this database, with its manifest."""
 
     manifest: Manifest
     digest: str = ""
 
+    @property
+    def replaces(self) -> Mapping[str, tuple[str, ...]]:
+        return self.manifest.replaces
+
 
 @dataclass(frozen=True)
 class Facts:
-    """What the database says: `rows` of django_migrations and `builds`, both oldest first; `ledger` by original migration."""
+    """What the database says: `rows` of django_migrations and `builds`, both oldest first; `ledger` by original migration.
+
+    `started` holds, by migration, the direction of runs outside a transaction that the ledger saw begin and not end.
+    """
 
     rows: tuple[str, ...] = ()
     ledger: Mapping[str, Applied] = field(default_factory=dict)
-    builds: Mapping[str, Build] = field(default_factory=dict)
+    builds: Mapping[str, SeenBuild] = field(default_factory=dict)
+    started: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,15 +82,14 @@ class Unit:
 
 
 class Names:
-    """What migrations stand for, by all manifests at once."""
+    """What migrations stand for, by all that is known at once."""
 
-    def __init__(self, manifests: Iterable[Manifest]) -> None:
+    def __init__(self, sources: Iterable[KnowsSquashes]) -> None:
         self.replaces: dict[str, tuple[str, ...]] = {}
-        for manifest in manifests:
-            for migration in manifest.migrations:
-                if migration.replaces:
-                    known = self.replaces.get(migration.key, ())
-                    self.replaces[migration.key] = (*known, *(one for one in migration.replaces if one not in known))
+        for source in sources:
+            for key, inside in source.replaces.items():
+                known = self.replaces.get(key, ())
+                self.replaces[key] = (*known, *(one for one in inside if one not in known))
         self._expanded: dict[str, frozenset[str]] = {}
 
     def originals(self, key: str) -> frozenset[str]:
@@ -102,14 +127,17 @@ class Names:
                 found |= self.originals(row)
         return frozenset(found)
 
-    def rows(self, state: frozenset[str], touched: Iterable[str]) -> Mapping[str, bool]:
+    def rows(self, state: Iterable[str], touched: Iterable[str]) -> Mapping[str, bool]:
         """Return which rows belong there (or do not) for `state`, of the originals `touched` and the squashed ones they are part of."""
         wanted: dict[str, bool] = {}
-        for original in touched:
+        state = state if isinstance(state, (set, frozenset)) else frozenset(state)
+        squashes: dict[str, bool] = {}
+        for original in sorted(touched):
             wanted[original] = original in state
             for squash in self.squashes.get(original, ()):
-                wanted[squash] = self.originals(squash) <= state
-        return wanted
+                if squash not in squashes:
+                    squashes[squash] = self.originals(squash) <= state
+        return wanted | squashes
 
     def units(self, manifest: Manifest) -> tuple[Unit, ...]:
         """Return the atoms of a build, in its order."""
@@ -128,17 +156,54 @@ class Names:
         return frozenset().union(*(self.originals(migration.key) for migration in manifest.atoms))
 
 
+class Manifests(Mapping[str, Manifest]):
+    """The manifests of builds, oldest first; one that the database holds is read when it is asked for."""
+
+    def __init__(self, builds: Mapping[str, SeenBuild], manifests: Iterable[Manifest]) -> None:
+        self._builds: dict[str, SeenBuild] = dict(builds)
+        # A manifest that is passed wins over what is stored under its name, and the newest build is asked first.
+        for manifest in manifests:
+            self._builds.pop(manifest.build, None)
+            self._builds[manifest.build] = Build(manifest)
+
+    def __getitem__(self, name: str) -> Manifest:
+        return self._builds[name].manifest
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._builds)
+
+    def __len__(self) -> int:
+        return len(self._builds)
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self._builds)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._builds
+
+    def names(self) -> Names:
+        """Return what migrations stand for, by all of them."""
+        return Names(self._builds.values())
+
+
+def by_original(ledger: Mapping[str, Applied], names: Names) -> Mapping[str, Applied]:
+    """Return the ledger by original, where `names` knows more squashed migrations than who wrote it down."""
+    found = {key: applied for key, applied in ledger.items() if key not in names.replaces}
+    for key, applied in ledger.items():
+        if key in names.replaces:
+            for original in names.originals(key):
+                found.setdefault(original, Applied(applied.build, applied.digest, applied.sha256, applied.key or key))
+    return found
+
+
 class World:
     """Facts and manifests, put together for one decision."""
 
     def __init__(self, facts: Facts, *manifests: Manifest) -> None:
         self.facts = facts
-        # A manifest that is passed wins over what is stored under its name, and the newest build is asked first.
-        self.builds: dict[str, Manifest] = {name: build.manifest for name, build in facts.builds.items()}
-        for manifest in manifests:
-            self.builds.pop(manifest.build, None)
-            self.builds[manifest.build] = manifest
-        self.names = Names(self.builds.values())
+        self.builds = Manifests(facts.builds, manifests)
+        self.names = self.builds.names()
+        self.ledger = by_original(facts.ledger, self.names)
         self.applied = self.names.state(facts.rows)
         self._units: dict[str, tuple[Unit, ...]] = {}
         self._by_original: dict[str, dict[str, Unit]] = {}
@@ -164,7 +229,7 @@ class World:
     def parents(self, original: str) -> frozenset[str]:
         """Return what `original`, which is applied, stands on: by the build that applied it, else by the newest that has it."""
         if original not in self._parents:
-            by = self.facts.ledger.get(original)
+            by = self.ledger.get(original)
             known = [by.build] if by and by.build in self.builds else []
             found: Unit | None = None
             for build in (*known, *reversed(self.builds)):
@@ -180,7 +245,7 @@ class World:
         `loose`: also where originals were applied and this is their squashed migration, or the other way round.
         """
         for original in unit.provides:
-            applied = self.facts.ledger.get(original)
+            applied = self.ledger.get(original)
             if applied is None:
                 continue
             ran = applied.key or original

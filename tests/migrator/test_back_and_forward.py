@@ -27,6 +27,7 @@ def test_forward_build_by_build(builds: Any, database: Any) -> None:
         "status": "done",
         "needs": None,
         "needs_digest": None,
+        "needs_direction": None,
         "reason": None,
         "undone": [],
         "applied": first.result["applied"],

@@ -29,7 +29,7 @@ print(json.dumps([state, inside == state, len(queries)]))
 
 @pytest.mark.postgres
 @pytest.mark.slow
-def test_state_costs_one_query(builds: Any, database: Any, tmp_path: Any) -> None:
+def test_state_costs_little(builds: Any, database: Any, tmp_path: Any) -> None:
     def state(project: Any) -> Any:
         path = tmp_path / f"{project.build}.json"
         path.write_text(project.run("manifest").stdout)
@@ -43,10 +43,15 @@ def test_state_costs_one_query(builds: Any, database: Any, tmp_path: Any) -> Non
     found, same, _ = state(v1)
     assert (found["state"], found["missing"][-1], found["extra"], same) == ("behind", "shop.0001_initial", [], True)
     v2.run("forward")
-    assert state(v2) == [{"state": "in step", "build": "v2", "missing": [], "extra": []}, True, 1]
-    assert state(v3) == [{"state": "behind", "build": "v3", "missing": ["shop.0003_slug"], "extra": []}, True, 1]
+    good = {"state": "in step", "build": "v2", "missing": [], "extra": [], "tampered": []}
+    assert state(v2) == [good, True, 2]
+    assert state(v3) == [{**good, "state": "behind", "build": "v3", "missing": ["shop.0003_slug"]}, True, 2]
     extra = ["shop.0002_price", "billing.0001_initial"]
-    assert state(v1) == [{"state": "ahead", "build": "v1", "missing": [], "extra": extra}, True, 1]
+    assert state(v1) == [{**good, "state": "ahead", "build": "v1", "extra": extra}, True, 3]
+    path = v2.folder / "shop/migrations/0002_price.py"
+    path.write_text(path.read_text() + "# edited\n")
+    assert state(v2) == [{**good, "tampered": ["shop.0002_price"]}, True, 2]
+    assert v2.run("check").stdout == "tampered with build v2\n  tampered  shop.0002_price\n"
 
 
 @pytest.mark.postgres

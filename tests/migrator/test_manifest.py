@@ -20,9 +20,11 @@ ENTRY = {
     "replaces": [],
     "atomic": True,
     "irreversible": [],
+    "lossy": [],
+    "holds": [],
     "rollback": None,
 }
-GOOD: dict[str, Any] = {"schema": 1, "build": "v1", "django": "5.2", "migrations": [ENTRY]}
+GOOD: dict[str, Any] = {"schema": 2, "build": "v1", "django": "5.2", "migrations": [ENTRY]}
 
 IRREVERSIBLE = """
 migrations.RunPython(drop),
@@ -50,7 +52,7 @@ def test_what_it_says_of_each_migration(make: Any, migration: Callable[..., str]
     run = project.run("manifest", LASTGOOD_COMMIT="")
     assert (run.exit_status, run.stderr) == (0, "")
     data = json.loads(run.stdout)
-    assert (data["schema"], data["build"], "commit" in data) == (1, "v1", False)
+    assert (data["schema"], data["build"], "commit" in data) == (2, "v1", False)
     ours = [entry for entry in data["migrations"] if entry["app"] in ("shop", "billing")]
     assert ours == [
         {**ENTRY, "sha256": hashlib.sha256(first.encode()).hexdigest()},
@@ -61,6 +63,7 @@ def test_what_it_says_of_each_migration(make: Any, migration: Callable[..., str]
             "dependencies": ["shop.0001_initial"],
             "atomic": False,
             "irreversible": ["RunPython(drop)", "RunSQL(DELETE FROM shop_item)"],
+            "lossy": ["RunSQL(DELETE FROM shop_item)"],
             "rollback": "it is a cache",
         },
         {
@@ -158,8 +161,8 @@ def test_a_rollback_must_say_why(make: Any, migration: Callable[..., str]) -> No
     [
         ("{", "it is not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
         ("[]", "it is not a JSON object"),
-        ("{}", "it has schema None, this migrator reads schema 1"),
-        (json.dumps({**GOOD, "schema": 2}), "it has schema 2, this migrator reads schema 1"),
+        ("{}", "it has schema None, this migrator reads schema 1 and 2"),
+        (json.dumps({**GOOD, "schema": 3}), "it has schema 3, this migrator reads schema 1 and 2"),
         (json.dumps({**GOOD, "build": 7}), "it is not valid: TypeError: 'build' is not a text"),
         (json.dumps({**GOOD, "migrations": None}), "it is not valid: TypeError: 'NoneType' object is not iterable"),
         (
