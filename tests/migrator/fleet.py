@@ -160,6 +160,8 @@ class Fleet:
         self.close_workers()
         self.process.terminate()
         self.process.wait(timeout=30)
+        if self.process.stdout:
+            self.process.stdout.close()
         self.log.close()
 
 

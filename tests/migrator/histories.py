@@ -16,6 +16,7 @@ from migrator.manifest import Manifest, Migration
 from migrator.squash import below, set_aside
 
 MARK = "models.TextField()"  # the field by which the tests know a row
+APPS = ("s", "t", "z")
 TEMPLATE = """from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
 from helpers import nothing, rows
@@ -246,7 +247,7 @@ def new_model(draw: Draw, tree: Tree, number: int, app: str = "") -> Tree | None
 
 
 def new_app(draw: Draw, tree: Tree, number: int) -> Tree | None:
-    free = [app for app in "abc" if app not in tree.apps]
+    free = [app for app in APPS if app not in tree.apps]
     return new_model(draw, tree, number, free[0]) if free else None
 
 
@@ -465,7 +466,7 @@ def nested(tree: Tree) -> bool:
 @st.composite
 def histories(draw: Draw, builds: int = 5, changes: int = 3, nesting: bool = True) -> History:
     """Draw builds, each made of an earlier one by up to `changes` changes, or of two by a merge."""
-    first = new_model(draw, Tree(), 1, "a")
+    first = new_model(draw, Tree(), 1, APPS[0])
     assert first
     trees = [first]
     numbers = count(2)

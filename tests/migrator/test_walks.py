@@ -83,11 +83,12 @@ class Walker:
         assert after.schema == wanted.schema, journey.story
         assert after.rows == wanted.rows, journey.story
         assert workers[stop].plain() == []
+        files = {key: file for tree in history.trees.values() for key, file in tree.files.items()}
         dropped = sum(
             kind in operation.text
             for what, kind in (("undone", "CreateModel"), ("applied", "DeleteModel"))
             for key in journey.moved(what)
-            for operation in next(tree.files[key] for tree in history.trees.values() if key in tree.files).operations
+            for operation in (files[key].operations if key in files else ())
         )
         kept = users_rows(connection)
         assert users - dropped <= kept <= users, f"rows of users were lost\n{journey.story}"
