@@ -35,7 +35,7 @@ SECOND = [
         f"migrations.CreateModel('Bill', [{ID}, ('mark', {MARK}), ('item', models.ForeignKey('a.Item', models.CASCADE, null=True))])",
         "migrations.RunPython(*rows('b', 'Bill', 'from b.0001'))",
     ),
-    file("a.0003", "a.0002", "migrations.RenameField('Item', 'size', 'weight')", "migrations.RenameModel('Item', 'Thing')"),
+    file("a.0003", "a.0002 b.0001", "migrations.RenameField('Item', 'size', 'weight')", "migrations.RenameModel('Item', 'Thing')"),
 ]
 LAST = file(
     "a.0004",

@@ -56,7 +56,7 @@ def work(connection: socket.socket) -> None:
     os.environ.update(first["environment"])
     os.chdir(first["folder"])
     sys.path[:0] = first["environment"]["PYTHONPATH"].split(":")
-    warnings.simplefilter("error")
+    warnings.simplefilter(os.environ.get("PYTHONWARNINGS", "error"))  # type: ignore[arg-type]
     answer(stream, {"pid": os.getpid()})
     for line in stream:
         request = json.loads(line)
