@@ -8,7 +8,7 @@ one has only the squashed migration of something that is applied in part. What t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from .manifest import Manifest, Migration
@@ -17,6 +17,7 @@ from .world import Applied, Build, Facts, KnowsSquashes, Names, Unit, World
 __all__ = ["Applied", "Build", "Decision", "Facts", "Phase", "Segment", "back", "compare", "forward", "route"]
 
 MAX_PHASES = 8  # the release function runs no more tasks for one request
+MAX_STATES = 500  # that a search looks at before it gives up
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def route(
     facts: Facts, image: Manifest, wanted: Manifest, *, accept_loss: bool = False, via: Iterable[Manifest] = ()
 ) -> tuple[tuple[Phase, ...], Decision]:
     """Return the phases from here to `wanted`, each by the build that must run it, and the decision they end with."""
-    world = World(facts, *via, image, wanted)
+    world = World(facts, *via, wanted, image)
     phases, reason = _route(world, image, wanted)
     if reason:
         return (), Decision("refused", reason=reason)
@@ -158,10 +159,11 @@ def segments(order: Iterable[str], image: Manifest, *, together: bool) -> tuple[
 
 def changed(facts: Facts, wanted: Manifest) -> list[str]:
     """Return the applied migrations whose file in `wanted` is not the one that was applied."""
+    there = set(facts.rows)
     return [
         key
         for key, applied in facts.ledger.items()
-        if key in wanted and not applied.key and applied.sha256 != wanted[key].sha256 and key in facts.rows
+        if key in wanted and not applied.key and applied.sha256 != wanted[key].sha256 and key in there
     ]
 
 
@@ -174,60 +176,92 @@ def _route(world: World, image: Manifest, wanted: Manifest) -> tuple[list[Phase]
     if reason:
         return [], reason
     target = world.names.target(wanted)
-    reason = _would_lose(world, _must_go(world, world.applied, target) & target, wanted)
+    must = _must_go(world, world.applied, target)
+    reason = _would_lose(world, must & target, wanted)
     if reason:
         return [], reason
-    for loose in (False, True):
-        phases = _search(world, target, image.build, wanted.build, loose=loose)
-        if phases is not None:
-            return phases, None
-    return [], _no_way(world, target, wanted)
+    # Whatever the way back, it ends at the same place; so both halves have their own search.
+    middle = world.applied - must
+    if any(not _somebody(world, one) for one in must):
+        return [], _no_way(world, target, wanted)
+    ways = [
+        _search(world, world.applied, middle, _ways_back(world, middle, image.build, loose))
+        for loose in (False, True)
+        if must
+    ]
+    back: list[Phase] | None = next((way for way in ways if way is not None), None if must else [])
+    onward = None if back is None else _search(world, middle, target, _ways_forward(world, target, image.build, wanted))
+    if back is None or onward is None or len(back) + len(onward) > MAX_PHASES:
+        return [], _no_way(world, target, wanted)
+    return [*back, *onward], None
 
 
-def _search(world: World, target: frozenset[str], image: str, wanted: str, *, loose: bool) -> list[Phase] | None:
-    """Breadth first: the fewest phases; among as many, `image` first, then the build that applied the newest, then the newest."""
-    waiting: list[tuple[frozenset[str], list[Phase]]] = [(world.applied, [])]
-    seen = {world.applied}
+Moves = Callable[[frozenset[str]], Iterator[tuple[Phase, frozenset[str]]]]
+
+
+def _search(world: World, start: frozenset[str], goal: frozenset[str], moves: Moves) -> list[Phase] | None:
+    """Return the fewest phases from `start` to `goal`, breadth first; of as many, those whose builds `moves` names first."""
+    waiting: list[tuple[frozenset[str], list[Phase]]] = [(start, [])]
+    seen = {start}
+    # Who does more leaves less to do, unless what is left is half of a squashed migration.
+    more_is_better = not world.names.squashes.keys() & (start ^ goal)
     for state, phases in waiting:  # grows while it is walked
-        if state == target:
+        if state == goal:
             return phases
-        if len(phases) == MAX_PHASES:
+        if len(phases) == MAX_PHASES or len(waiting) > MAX_STATES:
             continue
-        for phase, after in _moves(world, state, target, image, wanted, loose=loose):
-            if after == target:
+        found: dict[frozenset[str], list[Phase]] = {}
+        for phase, after in moves(state):
+            if after == goal:
                 return [*phases, phase]
             if after not in seen:
                 seen.add(after)
-                waiting.append((after, [*phases, phase]))
+                found[after] = [*phases, phase]
+        left = {after: after ^ goal for after in found}
+        for after, way in found.items():
+            if not more_is_better or not any(other < left[after] for other in left.values()):
+                waiting.append((after, way))
     return None
 
 
-def _moves(
-    world: World, state: frozenset[str], target: frozenset[str], image: str, wanted: str, *, loose: bool
-) -> Iterator[tuple[Phase, frozenset[str]]]:
-    must = _must_go(world, state, target)
-    if must:
+def _somebody(world: World, original: str) -> bool:
+    """Return whether any build has a file with which it might undo `original`."""
+    units = (world.unit(build, original) for build in (*world.at_hand, *reversed(world.builds)))
+    return any(unit and not unit.migration.irreversible and world.entitled(unit, loose=True) for unit in units)
+
+
+def _ways_back(world: World, middle: frozenset[str], image: str, loose: bool) -> Moves:
+    def moves(state: frozenset[str]) -> Iterator[tuple[Phase, frozenset[str]]]:
+        must = state - middle
         for build in _candidates(world, must, image):
             units = _undoable(world, build, state, must, loose=loose)
             if units:
                 order = tuple(unit.key for unit in units)
                 yield Phase(build, "back", order), state.difference(*(unit.provides for unit in units))
-        return
-    for build in dict.fromkeys((image, wanted, *reversed(world.builds))):
-        units = _applicable(world, build, state, target, wanted)
-        if units:
-            order = tuple(unit.key for unit in units)
-            yield Phase(build, "forward", order), state.union(*(unit.provides for unit in units))
+
+    return moves
+
+
+def _ways_forward(world: World, target: frozenset[str], image: str, wanted: Manifest) -> Moves:
+    def moves(state: frozenset[str]) -> Iterator[tuple[Phase, frozenset[str]]]:
+        for build in dict.fromkeys((image, wanted.build, *reversed(world.builds))):
+            units = _applicable(world, build, state, target, wanted)
+            if units:
+                order = tuple(unit.key for unit in units)
+                yield Phase(build, "forward", order), state.union(*(unit.provides for unit in units))
+
+    return moves
 
 
 def _must_go(world: World, state: frozenset[str], target: frozenset[str]) -> frozenset[str]:
     """Return what is applied and not wanted, and what stands on it."""
-    must = set(state - target)
-    grown = bool(must)
-    while grown:
-        more = {one for one in state - must if world.parents(one) & must}
-        must |= more
-        grown = bool(more)
+    waiting = list(state - target)
+    must = set(waiting)
+    while waiting:
+        for child in world.children.get(waiting.pop(), ()):
+            if child in state and child not in must:
+                must.add(child)
+                waiting.append(child)
     return frozenset(must)
 
 
@@ -240,33 +274,39 @@ def _candidates(world: World, must: frozenset[str], image: str) -> Iterable[str]
 
 def _undoable(world: World, build: str, state: frozenset[str], must: frozenset[str], *, loose: bool) -> list[Unit]:
     """Return what `build` can undo of `must`, newest first: it has the files, they have a way back, and nothing that stays stands on it."""
+    blind = world.blind(build, state)
     chosen = {
         unit.key: unit
         for unit in reversed(world.units(build))
-        if unit.provides <= must and not unit.migration.irreversible and world.entitled(unit, loose=loose)
+        if unit.provides <= must
+        and not unit.migration.irreversible
+        and unit.migration.app not in blind
+        and world.entitled(unit, loose=loose)
     }
-    while chosen:
-        stays = state.difference(*(unit.provides for unit in chosen.values()))
-        held: set[str] = set()
-        for one in stays:
-            unit = world.unit(build, one)
-            held |= world.parents(one) | (unit.needs if unit else frozenset())
-        blocked = [key for key, unit in chosen.items() if unit.provides & held]
-        if not blocked:
-            break
-        for key in blocked:
-            del chosen[key]
+    held: set[str] = set()
+    waiting = list(state.difference(*(unit.provides for unit in chosen.values())))
+    while chosen and waiting:
+        for one in waiting:
+            stays = world.unit(build, one)
+            held |= world.parents(one) | (stays.needs if stays else frozenset())
+        waiting = [one for key, unit in chosen.items() if unit.provides & held for one in unit.provides]
+        chosen = {key: unit for key, unit in chosen.items() if not unit.provides & held}
     return list(chosen.values())
 
 
-def _applicable(world: World, build: str, state: frozenset[str], target: frozenset[str], wanted: str) -> list[Unit]:
+def _applicable(
+    world: World, build: str, state: frozenset[str], target: frozenset[str], wanted: Manifest
+) -> list[Unit]:
     """Return what `build` can apply of what is missing, in its order: as the wanted build has it, on what is there."""
     missing = target - state
+    if not missing:
+        return []
+    blind = world.blind(build, state)
     there, chosen = set(state), []
     for unit in world.units(build):
-        if not unit.provides <= missing or not unit.needs <= there:
+        if not unit.provides <= missing or not unit.needs <= there or unit.migration.app in blind:
             continue
-        as_wanted = world.builds[wanted].by_key.get(unit.key)
+        as_wanted = wanted.by_key.get(unit.key)
         if as_wanted is not None and as_wanted.sha256 != unit.migration.sha256:
             continue
         chosen.append(unit)
@@ -341,6 +381,10 @@ def _no_way(world: World, target: frozenset[str], wanted: Manifest) -> str:
         if stuck:
             accepted = f" (accepted: {stuck.rollback})" if stuck.rollback else ""
             return f"{stuck.key} can't be undone: {', '.join(stuck.irreversible)} has no reverse{accepted}"
+        apps = [(build, unit.migration.app) for build in having if (unit := world.unit(build, key))]
+        if all(app in world.blind(build, world.applied) for build, app in apps):
+            unknown = min(one for one in world.applied if not world.unit(having[0], one))
+            return f"{start}; build {having[0]} has its file, but does not know {unknown}, which is applied and would be left out"
         whole = next((unit for unit in entitled if not unit.provides <= must), None)
         if whole:
             keeps = ", ".join(sorted(unit_key for unit_key in whole.provides - must))
@@ -405,10 +449,12 @@ def _two_leaves(manifest: Manifest) -> str | None:
 
 def _out_of_order(world: World, wanted: Manifest) -> str | None:
     """Return which wanted migration is applied before one it depends on; `run_before` can do that to an existing database."""
-    gone = _must_go(world, world.applied, world.names.target(wanted))
+    stays = world.applied - _must_go(world, world.applied, world.names.target(wanted))
     for unit in world.units(wanted.build):
+        if unit.needs <= world.applied:
+            continue
         lacking = sorted(unit.needs - world.applied)
-        if unit.provides <= world.applied - gone and lacking:
+        if unit.provides <= stays:
             return f"{unit.key} is applied, but {lacking[0]}, on which it depends in build {wanted.build}, is not"
     return None
 

@@ -201,6 +201,7 @@ class World:
 
     def __init__(self, facts: Facts, *manifests: Manifest) -> None:
         self.facts = facts
+        self.at_hand = tuple(manifest.build for manifest in reversed(manifests))
         self.builds = Manifests(facts.builds, manifests)
         self.names = self.builds.names()
         self.ledger = by_original(facts.ledger, self.names)
@@ -227,17 +228,53 @@ class World:
         return (known.digest if known else "") or None
 
     def parents(self, original: str) -> frozenset[str]:
-        """Return what `original`, which is applied, stands on: by the build that applied it, else by the newest that has it."""
+        """Return what `original`, which is applied, stands on: by a build at hand that has the file that was applied, else by the build
+        that applied it, else by the newest that has it.
+        """
         if original not in self._parents:
             by = self.ledger.get(original)
+            found = next((unit for build in self.at_hand if (unit := self._same(build, original, by))), None)
             known = [by.build] if by and by.build in self.builds else []
-            found: Unit | None = None
             for build in (*known, *reversed(self.builds)):
-                found = self.unit(build, original)
+                found = found or self.unit(build, original)
                 if found:
                     break
             self._parents[original] = found.needs if found else frozenset()
         return self._parents[original]
+
+    def _same(self, build: str, original: str, by: Applied | None) -> Unit | None:
+        unit = self.unit(build, original)
+        if unit and by and (by.key or original) == unit.key and by.sha256 == unit.migration.sha256:
+            return unit
+        return None
+
+    @cached_property
+    def children(self) -> Mapping[str, list[str]]:
+        """What stands on each migration, of what is applied."""
+        found: dict[str, list[str]] = {}
+        for original in sorted(self.applied):
+            for parent in self.parents(original):
+                found.setdefault(parent, []).append(original)
+        return found
+
+    def blind(self, build: str, state: frozenset[str]) -> frozenset[str]:
+        """Return the apps that `build` must not touch: it does not know all that is applied to them, or stands on them.
+
+        Django works on the models as a build knows them. One that does not know of a column, or of another table's foreign key, would not
+        take it along.
+        """
+        self.unit(build, "")
+        unknown = list(state - self._by_original[build].keys())
+        if not unknown:
+            return frozenset()
+        apps, seen = set(), set(unknown)
+        while unknown:
+            one = unknown.pop()
+            apps.add(one.split(".", 1)[0])
+            for parent in self.parents(one) - seen:
+                seen.add(parent)
+                unknown.append(parent)
+        return frozenset(apps)
 
     def entitled(self, unit: Unit, *, loose: bool) -> bool:
         """Return whether a build with `unit` may undo it: it has the file that was applied, or nobody knows which that was.
