@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 def state(connection: BaseDatabaseWrapper) -> dict[str, Any]:
     """Return how `connection`'s database stands to this build, with two small queries, or three where something looks extra.
 
-    {"state": "in step" | "ahead" | "behind" | "diverged", "build": name, "missing": [...], "extra": [...], "tampered": [...]}
+    {"state": "in step" | "ahead" | "behind" | "diverged", "build": name, "missing": [...], "extra": [...], "tampered": [...],
+    "interrupted": [...]}
 
-    `tampered` are the migrations whose file here is not the one that the ledger saw applied. Raise what Django raises when the
-    database does not answer, and a MigratorError when there is no manifest to compare with.
+    `interrupted` are those that were begun outside a transaction, and not seen to end. `tampered` are those whose file here is not the
+    one that the ledger saw applied. Raise what Django raises when the database does not answer, and a MigratorError when there is no
+    manifest to compare with.
     """
     wanted = own_manifest()
     rows = _rows(connection)
@@ -29,10 +31,16 @@ def state(connection: BaseDatabaseWrapper) -> dict[str, Any]:
     if extra:
         # Perhaps squashed migrations that other builds know.
         name, missing, extra = plan.compare(rows, wanted, _builds(connection))
-    tampered = [key for key, sha256 in _hashes(connection).items() if key in wanted and wanted[key].sha256 != sha256]
+    hashes, interrupted = _ledger(connection)
     there = set(rows)
-    tampered = [key for key in tampered if key in there]
-    return {"state": name, "build": wanted.build, "missing": missing, "extra": extra, "tampered": tampered}
+    return {
+        "state": name,
+        "build": wanted.build,
+        "missing": missing,
+        "extra": extra,
+        "tampered": [key for key in there & hashes.keys() & wanted.by_key.keys() if wanted[key].sha256 != hashes[key]],
+        "interrupted": sorted(interrupted),
+    }
 
 
 def own_manifest() -> manifest.Manifest:
@@ -61,8 +69,8 @@ def _builds(connection: BaseDatabaseWrapper) -> list[Any]:
     ]
 
 
-def _hashes(connection: BaseDatabaseWrapper) -> dict[str, str]:
-    """Return the hash of the file that was applied last, by migration; only what is new in the ledger is read."""
+def _ledger(connection: BaseDatabaseWrapper) -> tuple[dict[str, str], set[str]]:
+    """Return the hash of the file that was applied last, by migration, and what was interrupted; only what is new is read."""
     known = _known_hashes(str(connection.settings_dict["NAME"]), connection.alias)
     fields = ("id", "app", "name", "direction", "sha256", "finished")
     entries = Ledger(connection).entries.order_by("id").values_list(*fields)
@@ -70,13 +78,18 @@ def _hashes(connection: BaseDatabaseWrapper) -> dict[str, str]:
     if known.newest and (not news or news[0][0] != known.newest):  # another database under the same name
         known.newest, known.hashes = 0, {}
         news = list(_ask(connection, "lastgood_ledger", entries))
+    hashes, interrupted = dict(known.hashes), set[str]()
     for number, app, name, direction, sha256, finished in news:
-        known.newest = number
-        if direction == FORWARD and finished:
-            known.hashes[f"{app}.{name}"] = sha256
-        else:
-            known.hashes.pop(f"{app}.{name}", None)
-    return known.hashes
+        key = f"{app}.{name}"
+        hashes.pop(key, None)
+        interrupted.discard(key)
+        if finished is None:
+            interrupted.add(key)
+        elif direction == FORWARD:
+            hashes[key] = sha256
+        if not interrupted:  # else the next call reads it again: it may have ended by then
+            known.newest, known.hashes = number, dict(hashes)
+    return hashes, interrupted
 
 
 class _Known:

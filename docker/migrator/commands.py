@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import check, graph, lock, manifest, operations, plan
+from . import check, lock, manifest, operations, plan
 from .errors import MigratorError, Refused, UsageError
 from .ledger import BACK, FORWARD, Identity, Ledger
 from .manifest import Manifest
@@ -17,6 +17,7 @@ from .world import Facts, Manifests
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
+    from .graph import AtomLoader
     from .run import Executor
 
 
@@ -34,7 +35,7 @@ def show_check(args: Namespace) -> int:
     if facts["tampered"] and facts["state"] == "in step":
         facts["state"] = "tampered"
     lines = [f"{facts['state']} with build {facts['build']}"]
-    lines += [f"  {what}  {key}" for what in ("missing", "extra", "tampered") for key in facts[what]]
+    lines += [f"  {what}  {key}" for what in ("missing", "extra", "tampered", "interrupted") for key in facts[what]]
     print(json.dumps(facts) if args.json else "\n".join(lines))
     return 0
 
@@ -47,7 +48,8 @@ def show_history(args: Namespace) -> int:
         return 0
     for entry in entries:
         by = f" by {entry['actor']}" if entry["actor"] else ""
-        print(f"{entry['finished'][:19]}  {entry['direction']:7}  {entry['app']}.{entry['name']}  {entry['build']}{by}")
+        when = (entry["finished"] or "interrupted")[:19]
+        print(f"{when:19}  {entry['direction']:7}  {entry['app']}.{entry['name']}  {entry['build']}{by}")
     if not entries:
         print("the ledger is empty")
     return 0
@@ -70,7 +72,7 @@ def show_plan(args: Namespace) -> int:
             "migrations": list(phase.migrations),
             "segments": [
                 {"atomic": segment.atomic, "migrations": list(segment.migrations)}
-                for segment in plan.segments(phase.migrations, manifests[phase.build], together=_together(connection))
+                for segment in _segments(connection, phase.migrations, manifests[phase.build])
             ],
         }
         for phase in phases
@@ -105,11 +107,13 @@ def forward(args: Namespace, result: Result) -> None:
         if reason:
             raise Refused(reason)
         _note_builds(executor, facts, image, wanted, via)
-        decision = plan.forward(facts, image, wanted, accept_loss=accept, via=via)
+        taken_up = _taken_up(args, facts, (*via, wanted, image), wanted)
+        decision = plan.forward(taken_up, image, wanted, accept_loss=accept, via=via)
         for key in plan.changed(facts, wanted):
             progress(f"note: the file of {key} has changed since build {facts.ledger[key].build} applied it")
         if decision.status in ("run", "nothing"):
-            _run(executor, facts, (*via, wanted, image), decision, FORWARD, result.applied)
+            _preflight(executor, taken_up, decision, FORWARD)
+            _run(executor, args, facts, taken_up, (*via, wanted, image), decision, FORWARD, result.applied)
             if not decision.rest:
                 _verify(executor, wanted)
         _conclude(result, decision)
@@ -123,10 +127,11 @@ def back(args: Namespace, result: Result) -> None:
         wanted, via = _target(args, executor.ledger, image), _via(args)
         result.build, result.target = image.build, wanted.build
         _note_builds(executor, facts, image, wanted, via)
-        decision = plan.back(facts, image, wanted, via=via)
+        taken_up = _taken_up(args, facts, (*via, wanted, image), wanted)
+        decision = plan.back(taken_up, image, wanted, via=via)
         if decision.status == "run":
-            _preflight(executor, decision)
-            _run(executor, facts, (*via, wanted, image), decision, BACK, result.undone)
+            _preflight(executor, taken_up, decision, BACK)
+            _run(executor, args, facts, taken_up, (*via, wanted, image), decision, BACK, result.undone)
         _conclude(result, decision)
 
 
@@ -136,19 +141,34 @@ def _connection(args: Namespace) -> BaseDatabaseWrapper:
     if args.database not in connections:
         raise UsageError(f"the settings have no database {args.database!r}: there are {', '.join(connections)}")
     connection = connections[args.database]
-    if connection.vendor not in ("postgresql", "sqlite"):
+    if connection.vendor not in ("postgresql", "sqlite", "mysql"):
         raise Refused(f"{connection.display_name} is not supported: use PostgreSQL, or SQLite for development")
     return connection
 
 
+def _taken_up(args: Namespace, facts: Facts, manifests: tuple[Manifest, ...], wanted: Manifest) -> Facts:
+    """Return the facts to decide by, what was interrupted included. Raise Refused unless the caller says that it may be run again."""
+    reason = plan.interrupted(facts)
+    if reason and not args.resume:
+        raise Refused(reason)
+    return plan.resumed(facts, wanted, Manifests(facts.builds, manifests).names()) if reason else facts
+
+
 def _locked(connection: BaseDatabaseWrapper, args: Namespace) -> Any:
     what = f"{args.command} {args.build or ''}".strip()
-    return lock.held(connection, what=what, wait=args.wait, lock_timeout=args.lock_timeout)
+    return lock.held(
+        connection,
+        what=what,
+        wait=args.wait,
+        lock_timeout=args.lock_timeout,
+        statement_timeout=args.statement_timeout,
+    )
 
 
-def _together(connection: BaseDatabaseWrapper) -> bool:
+def _segments(connection: BaseDatabaseWrapper, order: tuple[str, ...], image: Manifest) -> tuple[plan.Segment, ...]:
     # SQLite refuses to alter tables that others refer to inside a transaction that is already open.
-    return connection.vendor == "postgresql"
+    together, transactional = connection.vendor == "postgresql", connection.features.can_rollback_ddl
+    return plan.segments(order, image, together=together, transactional=transactional)
 
 
 def _prepare(connection: BaseDatabaseWrapper, args: Namespace) -> tuple[Executor, Manifest, Facts]:
@@ -156,12 +176,11 @@ def _prepare(connection: BaseDatabaseWrapper, args: Namespace) -> tuple[Executor
     from .run import Executor
     from .signals import register_receivers
 
-    image = _own(args)
+    loader = manifest.load_files()
+    image = _own(args, loader)
     register_receivers()
     connection.prepare_database()
-    loader = graph.AtomLoader()
-    files = manifest.from_loader(loader, image.build, image.commit)
-    hashes, promised = ({entry.key: entry.sha256 for entry in each.migrations} for each in (files, image))
+    hashes, promised = manifest.hashes(loader), {entry.key: entry.sha256 for entry in image.migrations}
     differing = sorted(key for key in {*hashes, *promised} if hashes.get(key) != promised.get(key))
     if differing:
         raise Refused(f"the files of this image are not those of its manifest: {', '.join(differing)}")
@@ -170,7 +189,7 @@ def _prepare(connection: BaseDatabaseWrapper, args: Namespace) -> tuple[Executor
     return executor, image, executor.ledger.facts()
 
 
-def _own(args: Namespace) -> Manifest:
+def _own(args: Namespace, loader: AtomLoader | None = None) -> Manifest:
     if args.manifest:
         own = manifest.load(Path(args.manifest))
         if args.build and args.build != own.build:
@@ -178,7 +197,7 @@ def _own(args: Namespace) -> Manifest:
         return own
     if not args.build:
         raise UsageError("this build has no name: pass --build NAME, or set LASTGOOD_BUILD or LASTGOOD_MANIFEST")
-    return manifest.compute(args.build, args.commit)
+    return manifest.from_loader(loader or manifest.load_files(), args.build, args.commit)
 
 
 def _target(args: Namespace, ledger: Ledger, image: Manifest | None = None) -> Manifest:
@@ -212,18 +231,27 @@ def _note_builds(
                 executor.ledger.record_build(other, facts)
 
 
-def _preflight(executor: Executor, decision: plan.Decision) -> None:
+def _preflight(executor: Executor, facts: Facts, decision: plan.Decision, direction: str) -> None:
     """Ask the operations themselves once more: what stops half way must be found before the first statement."""
     for key in decision.migrations:
         app, name = key.split(".", 1)
-        stuck = list(operations.irreversible(executor.loader.disk_migrations[app, name]))
+        migration = executor.loader.disk_migrations[app, name]
+        stuck = list(operations.irreversible(migration)) if direction == BACK else []
         if stuck:
             raise Refused(f"{key} can't be undone: {', '.join(stuck)} has no reverse")
+        if facts.rows and not executor.connection.features.can_rollback_ddl and operations.mixed(migration):
+            what = executor.connection.display_name
+            raise Refused(
+                f"{key} changes data and schema at once, which needs transactional DDL, so that neither stays without the other; "
+                f"{what} has none: make two migrations of it"
+            )
 
 
 def _run(
     executor: Executor,
+    args: Namespace,
     facts: Facts,
+    taken_up: Facts,
     manifests: tuple[Manifest, ...],
     decision: plan.Decision,
     direction: str,
@@ -231,9 +259,10 @@ def _run(
 ) -> None:
     from .run import run
 
-    executor.start_from(facts.rows, Manifests(facts.builds, manifests).names())
-    segments = plan.segments(decision.migrations, executor.manifest, together=_together(executor.connection))
-    run(executor, segments, direction, done)
+    names = Manifests(facts.builds, manifests).names()
+    executor.start_from(facts.rows, names, names.state(taken_up.rows))
+    segments = _segments(executor.connection, decision.migrations, executor.manifest)
+    run(executor, segments, direction, done, retry=args.retry)
 
 
 def _verify(executor: Executor, wanted: Manifest) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import Refused
 from .manifest import SCHEMA, Manifest, loads
-from .world import Applied, Facts, Names, SeenBuild
+from .world import Applied, Facts, Names, SeenBuild, Started
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -166,10 +166,21 @@ class Ledger:
             # The same code built again: the newest image is the one that is still in the registry.
             row.update(digest=identity.digest)
 
-    def write(self, direction: str, app: str, name: str, sha256: str, started: datetime, who: Identity) -> None:
-        """Note that `app.name` was applied or undone; call it inside the transaction that did it."""
+    def begin(self, direction: str, app: str, name: str, sha256: str, started: datetime, who: Identity) -> None:
+        """Note that `app.name` is about to be applied or undone outside a transaction."""
+        self.entries.create(
+            app=app, name=name, direction=direction, sha256=sha256, started=started, finished=None, **asdict(who)
+        )
+
+    def write(
+        self, direction: str, app: str, name: str, sha256: str, started: datetime, who: Identity, *, begun: bool = False
+    ) -> None:
+        """Note that `app.name` was applied or undone; call it inside the transaction that did it, or, after `begin`, in the next."""
         from django.utils.timezone import now
 
+        if begun:
+            self.entries.filter(app=app, name=name, direction=direction, started=started).update(finished=now())
+            return
         self.entries.create(
             app=app, name=name, direction=direction, sha256=sha256, started=started, finished=now(), **asdict(who)
         )
@@ -189,11 +200,13 @@ class Ledger:
             fields = ("build", "digest", "replaces") if "replaces" in columns else ("build", "digest")
             for name, digest, *replaces in self.builds.order_by("id").values_list(*fields):
                 builds[name] = Stored(self, name, digest, replaces[0] if replaces else None)
-        ledger: Mapping[str, Applied] = {}
-        if "lastgood_ledger" in there:
-            entries = self.entries.order_by("id").values_list("app", "name", "direction", "build", "digest", "sha256")
-            ledger = provenance(entries, Names(builds.values()))
-        return Facts(tuple(rows), ledger, builds)
+        if "lastgood_ledger" not in there:
+            return Facts(tuple(rows), {}, builds)
+        entries = self.entries.order_by("id").values_list(
+            "app", "name", "direction", "build", "digest", "sha256", "started", "finished"
+        )
+        ledger, started = provenance(entries, Names(builds.values()))
+        return Facts(tuple(rows), ledger, builds, started)
 
     def history(self) -> list[dict[str, str]]:
         """Return the ledger, newest first; times in ISO 8601."""
@@ -214,15 +227,23 @@ class Ledger:
             return set(self.connection.introspection.table_names(cursor))
 
 
-def provenance(entries: Iterable[tuple[str, ...]], names: Names) -> Mapping[str, Applied]:
-    """Return by original who applied it; `entries` are (app, name, direction, build, digest, sha256), oldest first."""
+def provenance(entries: Iterable[tuple[Any, ...]], names: Names) -> tuple[Mapping[str, Applied], Mapping[str, Started]]:
+    """Return by original who applied it, and by migration what was begun and is not known to have ended.
+
+    `entries` are (app, name, direction, build, digest, sha256, started, finished), oldest first.
+    """
     found: dict[str, Applied] = {}
-    for app, name, direction, build, digest, sha256 in entries:
+    begun: dict[str, Started] = {}
+    for app, name, direction, build, digest, sha256, started, finished in entries:
         key = f"{app}.{name}"
-        squash = key if key in names.replaces else ""
+        by = Applied(build, digest, sha256, key if key in names.replaces else "")
+        begun.pop(key, None)
+        if finished is None:
+            begun[key] = Started(direction, by, started.isoformat())
+            continue
         for original in names.originals(key):
             # A row that is there although the ledger saw it undone was applied behind our back: not known.
             found.pop(original, None)
             if direction == FORWARD:
-                found[original] = Applied(build, digest, sha256, squash)
-    return found
+                found[original] = by
+    return found, begun

@@ -162,13 +162,22 @@ def compute(build: str, commit: str | None = None) -> Manifest:
 
     Raise UsageError, with the cause, when its migrations can't be loaded.
     """
+    return from_loader(load_files(), build, commit)
+
+
+def load_files() -> AtomLoader:
+    """Return the loaded migration files of the project on the path. Raise UsageError, with the cause, when they can't be loaded."""
     from .graph import AtomLoader
 
     try:
-        loader = AtomLoader()
+        return AtomLoader()
     except Exception as error:  # whatever the project's own files raise
         raise UsageError(f"the project's migrations do not load: {cause(error)}") from error
-    return from_loader(loader, build, commit)
+
+
+def hashes(loader: AtomLoader) -> Mapping[str, str]:
+    """Return the sha256 of each migration file that `loader` has loaded, by migration."""
+    return {f"{app}.{name}": _sha256(loader, (app, name)) for app, name in loader.disk_migrations}
 
 
 def from_loader(loader: AtomLoader, build: str, commit: str | None = None) -> Manifest:

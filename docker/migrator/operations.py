@@ -38,6 +38,13 @@ def irreversible(migration: DjangoMigration) -> Iterator[str]:
             yield _name(operation)
 
 
+def mixed(migration: DjangoMigration) -> bool:
+    """Return whether `migration` changes data and schema, as far as its operations tell."""
+    kinds = [type(one).__name__ for one in _operations(migration.operations)]
+    data = [kind in ("RunPython", "RunSQL") for kind in kinds if kind != "SeparateDatabaseAndState"]
+    return any(data) and not all(data)
+
+
 def _operations(operations: Any) -> Iterator[Any]:
     # SeparateDatabaseAndState always calls itself reversible; what it wraps is run, so that is what counts.
     for operation in operations:

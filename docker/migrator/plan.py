@@ -126,6 +126,34 @@ def route(
     return tuple(phases), Decision("refused", reason=reason) if reason else Decision("run", phases[-1].migrations)
 
 
+def interrupted(facts: Facts) -> str | None:
+    """Return why nothing can be decided: of some migration nobody knows how much of it is there."""
+    for key, started in facts.started.items():
+        what = "apply" if started.direction == "forward" else "undo"
+        return (
+            f"{key}: build {started.by.build} began to {what} it at {started.when[:19]}, outside a transaction, and nobody saw it end, "
+            "so a part of it may be there: clear that away, or make sure that its operations bear it (IF EXISTS), and pass --resume"
+        )
+    return None
+
+
+def resumed(facts: Facts, wanted: Manifest, names: Names) -> Facts:
+    """Return `facts` as if each interrupted migration had to be run again: applied where `wanted` wants it, else undone."""
+    rows, ledger = dict.fromkeys(facts.rows), dict(facts.ledger)
+    target = names.target(wanted)
+    for key, started in facts.started.items():
+        for one in sorted(names.originals(key)):
+            if one in target:
+                rows.pop(one, None)
+                ledger.pop(one, None)
+            else:
+                rows[one] = None
+                ledger.setdefault(one, started.by)
+        if key in names.replaces and names.originals(key) <= target:
+            rows.pop(key, None)
+    return replace(facts, rows=tuple(rows), ledger=ledger, started={})
+
+
 def drops_an_app(facts: Facts, wanted: Manifest) -> str | None:
     """Return why a build that this database has never met is refused: it has no migration of an app that has tables here.
 
@@ -145,11 +173,16 @@ def drops_an_app(facts: Facts, wanted: Manifest) -> str | None:
     return None
 
 
-def segments(order: Iterable[str], image: Manifest, *, together: bool) -> tuple[Segment, ...]:
-    """Cut `order` into what runs in one transaction; `together` says whether the database can run several in one."""
+def segments(
+    order: Iterable[str], image: Manifest, *, together: bool, transactional: bool = True
+) -> tuple[Segment, ...]:
+    """Cut `order` into what runs in one transaction.
+
+    `together`: the database can run several migrations in one; `transactional`: it can undo changes of the schema at all.
+    """
     cut: list[Segment] = []
     for key in order:
-        atomic = image[key].atomic
+        atomic = image[key].atomic and transactional
         if cut and together and atomic and cut[-1].atomic:
             cut[-1] = Segment(True, (*cut[-1].migrations, key))
         else:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
-from time import monotonic
+from itertools import count
+from random import uniform
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
@@ -49,16 +51,25 @@ class Executor(MigrationExecutor):
         self.names, self.rows = Names([manifest]), set[str]()
         self.applied: set[str] = set()
         self.untidy: dict[str, bool] = {}
+        self._whole: Any = None
 
-    def start_from(self, rows: Iterable[str], names: Names) -> None:
-        """Set what is applied: `rows` of django_migrations, read with `names`."""
+    def start_from(self, rows: Iterable[str], names: Names, applied: Iterable[str] | None = None) -> None:
+        """Set what is applied: what `rows` of django_migrations say, read with `names`, or `applied` (originals) where they are wrong."""
         self.names, self.rows = names, set(rows)
-        self.applied = set(names.state(self.rows))
+        self.applied = set(names.state(self.rows) if applied is None else applied)
         # Squashed migrations known by now may have rows that are stale, or lack theirs.
         whole = names.rows(self.applied, self.applied.union(*(names.originals(row) for row in self.rows)))
         self.untidy = {key: there for key, there in whole.items() if there != (key in self.rows)}
         atoms = (tuple(migration.key.split(".", 1)) for migration in self.manifest.atoms)
         self.loader.set_applied((app, name) for app, name in atoms if names.originals(f"{app}.{name}") <= self.applied)
+
+    def remember(self) -> tuple[Any, ...]:
+        """Return what `go_back_to` needs when a transaction was rolled back."""
+        return set(self.rows), set(self.applied), dict(self.untidy), dict(self.loader.applied_migrations)
+
+    def go_back_to(self, before: tuple[Any, ...]) -> None:
+        """Know again what was known at `before`."""
+        self.rows, self.applied, self.untidy, self.loader.applied_migrations = (type(one)(one) for one in before)
 
     def tidy(self) -> None:
         """Write the rows that belong there, in a transaction; they say nothing else of what is applied."""
@@ -88,28 +99,47 @@ class Executor(MigrationExecutor):
         with self._step(migration, BACK) as editor:
             return migration.unapply(state, editor)
 
+    def migration_plan(self, targets: Any, clean_start: bool = False) -> Any:
+        """Return Django's plan; the one of everything is asked for again and again, and always the same."""
+        if not clean_start:
+            return super().migration_plan(targets)
+        if self._whole is None:
+            self._whole = super().migration_plan(targets, clean_start=True)
+        return list(self._whole)
+
     @contextmanager
     def _step(self, migration: Migration, direction: str) -> Iterator[Any]:
         from django.utils.timezone import now
 
         started, clock = now(), monotonic()
+        atomic = self.atomic(migration)
         try:
+            if not atomic:
+                self._begin(migration, direction, started)
             with self.connection.schema_editor(atomic=migration.atomic) as editor:
                 yield editor
                 # What the editor keeps for the end (foreign keys, indexes) must come before the record, not after it.
                 while editor.deferred_sql:
                     editor.execute(editor.deferred_sql.pop(0), None)
-                if migration.atomic:
+                if atomic:
                     self._record(migration, direction, started)
-            if not migration.atomic:
+            if not atomic:
                 with transaction.atomic(using=self.connection.alias):
-                    self._record(migration, direction, started)
+                    self._record(migration, direction, started, begun=True)
         except Exception as error:
-            raise _failure(migration, error) from error
+            raise _failure(migration, error, atomic=atomic) from error
         done = "applied" if direction == FORWARD else "undone"
         progress(f"{done}  {migration}  {monotonic() - clock:.2f} s")
 
-    def _record(self, migration: Migration, direction: str, started: datetime) -> None:
+    def atomic(self, migration: Migration) -> bool:
+        """Return whether `migration` is done as a whole or not at all here."""
+        return bool(migration.atomic) and bool(self.connection.features.can_rollback_ddl)
+
+    def _begin(self, migration: Migration, direction: str, started: datetime) -> None:
+        sha256 = self.manifest[str(migration)].sha256
+        self.ledger.begin(direction, migration.app_label, migration.name, sha256, started, self.identity)
+
+    def _record(self, migration: Migration, direction: str, started: datetime, *, begun: bool = False) -> None:
         app, name = migration.app_label, migration.name
         touched = self.names.originals(str(migration))
         if direction == FORWARD:
@@ -121,7 +151,9 @@ class Executor(MigrationExecutor):
         # For every build, plain Django's included: what is applied, and each squashed migration all of which is.
         self._set_rows({**self.untidy, **self.names.rows(self.applied, touched)})
         self.untidy = {}
-        self.ledger.write(direction, app, name, self.manifest[str(migration)].sha256, started, self.identity)
+        self.ledger.write(
+            direction, app, name, self.manifest[str(migration)].sha256, started, self.identity, begun=begun
+        )
         if self.connection.vendor == "postgresql" and self.connection.in_atomic_block:
             # Rows that wait for their deferred check would stop the next migration from altering their table.
             with self.connection.cursor() as cursor:
@@ -129,10 +161,11 @@ class Executor(MigrationExecutor):
                 cursor.execute("SET CONSTRAINTS ALL DEFERRED")
 
 
-def run(executor: Executor, segments: Iterable[Segment], direction: str, done: list[str]) -> None:
+def run(executor: Executor, segments: Iterable[Segment], direction: str, done: list[str], *, retry: float = 0) -> None:
     """Run `segments` one after the other; `done` grows by what is committed.
 
-    Raise MigratorError for the migration that fails: of its segment nothing is left, unless it is not atomic.
+    A segment that a lock was in the way of is tried again for `retry` seconds. Raise MigratorError for the migration that fails: of its
+    segment nothing is left, unless it is not atomic.
     """
     connection, segments = executor.connection, tuple(segments)
     backwards = direction == BACK
@@ -141,38 +174,54 @@ def run(executor: Executor, segments: Iterable[Segment], direction: str, done: l
     before = executor._create_project_state(with_applied_migrations=True)  # type: ignore[attr-defined]
     send_pre_migrate(connection, before.apps, plan)
     state = before.clone()
+    until = monotonic() + retry
     for segment in segments:
         part = [(migrations[key], backwards) for key in segment.migrations]
-        clock = monotonic()
-        # One migration alone brings its own transaction, if it wants any.
-        several = len(part) > 1
-        try:
-            with transaction.atomic(using=connection.alias) if several else nullcontext():
-                lock.assert_held(connection)
-                state = executor.migrate(None, plan=part, state=None if backwards else state)
-        except BaseException:
-            if several:
-                progress(f"nothing of these {len(part)} migrations was committed")
-            raise
+        state = _segment(executor, part, None if backwards else state, until)
         done.extend(segment.migrations)
-        if several:
-            progress(f"committed {len(part)} migrations in one transaction  {monotonic() - clock:.2f} s")
     if executor.untidy:
         executor.tidy()
-    if not segments:
-        state = executor.migrate(None, plan=[])
     try:
         send_post_migrate(connection, state, plan)
     except Exception as error:
         raise MigratorError(f"post_migrate: {cause(error)}") from error
 
 
-def _failure(migration: Migration, error: Exception) -> MigratorError:
+def _segment(executor: Executor, part: list[Any], state: Any, until: float) -> Any:
+    """Run one segment until it is done or `until` (of the monotonic clock) has come; returns the state after it."""
+    connection = executor.connection
+    # One migration alone brings its own transaction, if it wants any.
+    several = len(part) > 1
+    before = executor.remember()
+    for attempt in count():
+        clock = monotonic()
+        try:
+            with transaction.atomic(using=connection.alias) if several else nullcontext():
+                lock.assert_held(connection)
+                state = executor.migrate(None, plan=part, state=state)
+        except BaseException as error:
+            if several:
+                progress(f"nothing of these {len(part)} migrations was committed")
+            pause = min(8.0, 0.25 * 2**attempt) * uniform(0.5, 1)  # noqa: S311
+            if not isinstance(error, Busy) or monotonic() + pause > until:
+                raise
+            progress(f"a lock was in the way: trying again in {pause:.1f} s")
+            sleep(pause)
+            executor.go_back_to(before)
+            state = None  # what was there is half changed: Django works it out again from what is applied
+        else:
+            if several:
+                progress(f"committed {len(part)} migrations in one transaction  {monotonic() - clock:.2f} s")
+            break
+    return state
+
+
+def _failure(migration: Migration, error: Exception, *, atomic: bool) -> MigratorError:
     text = f"{migration}: {cause(error)}"
-    if not migration.atomic:
-        text += "; it is not atomic, so a part of it may have stayed"
+    if not atomic:
+        text += "; it is not atomic, so a part of it may have stayed: clear that away, then pass --resume"
     again = TRY_AGAIN.get(sqlstate(error) or "")
     progress(f"failed   {text}")
-    if again and migration.atomic:
+    if again and atomic:
         return Busy(f"{text} ({again}: try again)")
     return MigratorError(text)

@@ -26,6 +26,15 @@ class Applied:
     key: str = ""
 
 
+@dataclass(frozen=True)
+class Started:
+    """A run outside a transaction that the ledger saw begin and not end: which direction, by whom, when (ISO 8601)."""
+
+    direction: str
+    by: Applied
+    when: str = ""
+
+
 class KnowsSquashes(Protocol):
     """What can say what squashed migrations replace: a manifest, or a build whose manifest nobody has read yet."""
 
@@ -59,13 +68,13 @@ class Build:
 class Facts:
     """What the database says: `rows` of django_migrations and `builds`, both oldest first; `ledger` by original migration.
 
-    `started` holds, by migration, the direction of runs outside a transaction that the ledger saw begin and not end.
+    `started` holds, by migration, what was begun outside a transaction, and not seen to end.
     """
 
     rows: tuple[str, ...] = ()
     ledger: Mapping[str, Applied] = field(default_factory=dict)
     builds: Mapping[str, SeenBuild] = field(default_factory=dict)
-    started: Mapping[str, str] = field(default_factory=dict)
+    started: Mapping[str, Started] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

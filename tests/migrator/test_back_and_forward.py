@@ -241,12 +241,27 @@ def test_a_migration_that_is_not_atomic_runs_alone(database: Any, make: Any, his
     # What came before it is committed; it failed half way, and says so.
     assert failed.moved == (5, "failed", [], ["shop.0003_slug"])
     assert failed.result["reason"] == (
-        "shop.0004_index: DataError: division by zero; it is not atomic, so a part of it may have stayed"
+        "shop.0004_index: DataError: division by zero; it is not atomic, so a part of it may have stayed: clear that away, "
+        "then pass --resume"
     )
     assert database.applied() == V3
     database.rows("INSERT INTO shop_item (name, price, slug) VALUES ('One', 1, 'one') RETURNING id")
+    again = later.run("forward")
+    assert again.moved == (4, "refused", [], [])
+    ((began,),) = database.rows("SELECT started FROM lastgood_ledger WHERE finished IS NULL")
+    assert again.result["reason"] == (
+        f"shop.0004_index: build later began to apply it at {began.isoformat()[:19]}, outside a transaction, and nobody saw it end, so a "
+        "part of it may be there: clear that away, or make sure that its operations bear it (IF EXISTS), and pass --resume"
+    )
+    assert later.run("check").stdout.splitlines()[-1] == "  interrupted  shop.0004_index"
+    assert (
+        later.run("history").stdout.splitlines()[0] == "interrupted          forward  shop.0004_index  later by tests"
+    )
+    # A build that does not want it undoes what is there; dropping an index that is not there is no mistake.
+    assert v2.run("forward", "--resume").result["needs"] == "later"
     database.connection.execute("DROP INDEX item_name")
-    assert later.run("forward").moved == (0, "done", [], ["shop.0004_index", "shop.0005_size"])
+    assert later.run("forward", "--resume").moved == (0, "done", [], ["shop.0004_index", "shop.0005_size"])
+    assert database.rows("SELECT count(*) FROM lastgood_ledger WHERE finished IS NULL") == [(1,)]
     order = ["shop.0005_size", "shop.0004_index", "shop.0003_slug"]
     assert later.run("back", "--to", "build:v2").moved == (0, "done", order, [])
     assert database.applied() == V2

@@ -43,7 +43,7 @@ def test_state_costs_little(builds: Any, database: Any, tmp_path: Any) -> None:
     found, same, _ = state(v1)
     assert (found["state"], found["missing"][-1], found["extra"], same) == ("behind", "shop.0001_initial", [], True)
     v2.run("forward")
-    good = {"state": "in step", "build": "v2", "missing": [], "extra": [], "tampered": []}
+    good = {"state": "in step", "build": "v2", "missing": [], "extra": [], "tampered": [], "interrupted": []}
     assert state(v2) == [good, True, 2]
     assert state(v3) == [{**good, "state": "behind", "build": "v3", "missing": ["shop.0003_slug"]}, True, 2]
     extra = ["shop.0002_price", "billing.0001_initial"]
