@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import check, lock, manifest, operations, plan
+from . import check, fingerprint, lock, manifest, operations, plan
 from .errors import MigratorError, Refused, UsageError
 from .ledger import BACK, FORWARD, Identity, Ledger
 from .manifest import Manifest
@@ -31,11 +31,17 @@ def make_manifest(args: Namespace) -> int:
 
 def show_check(args: Namespace) -> int:
     """Print how the database stands to this build."""
-    facts = check.state(_connection(args))
+    connection = _connection(args)
+    facts, ledger = check.state(connection), Ledger(connection)
     if facts["tampered"] and facts["state"] == "in step":
         facts["state"] = "tampered"
+    known = ledger.fingerprint(facts["build"]) if facts["state"] in ("in step", "tampered") else None
+    found = fingerprint.of(connection) if known else None
+    facts["drifted"] = fingerprint.differing(known, found) if known and found else []
     lines = [f"{facts['state']} with build {facts['build']}"]
-    lines += [f"  {what}  {key}" for what in ("missing", "extra", "tampered", "interrupted") for key in facts[what]]
+    lines += [
+        f"  {what}  {key}" for what in ("missing", "extra", "tampered", "interrupted", "drifted") for key in facts[what]
+    ]
     print(json.dumps(facts) if args.json else "\n".join(lines))
     return 0
 
@@ -65,34 +71,102 @@ def show_plan(args: Namespace) -> int:
     phases, end = plan.route(facts, image, wanted, via=via)
     stopped = end.status in ("refused", "needs")
     manifests = Manifests(facts.builds, (*via, image, wanted))
-    described = [
-        {
-            "build": phase.build,
-            "direction": phase.direction,
-            "migrations": list(phase.migrations),
-            "segments": [
-                {"atomic": segment.atomic, "migrations": list(segment.migrations)}
-                for segment in _segments(connection, phase.migrations, manifests[phase.build])
-            ],
-        }
-        for phase in phases
-    ]
+    described = []
+    names = manifests.names()
+    applied = names.state(facts.rows)
+    for phase in phases:
+        described.append(_describe_phase(connection, phase, image, manifests, facts, applied))
+        moved = frozenset().union(*(names.originals(key) for key in phase.migrations))
+        applied = applied - moved if phase.direction == "back" else applied | moved
     status = end.status if stopped else "done" if phases else "nothing"
     result = {"status": status, "reason": end.reason if stopped else None, "target": wanted.build, "phases": described}
     print(json.dumps(result) if args.json else _plan_text(result))
     return {"needs": 3, "refused": 4}.get(status, 0)
 
 
+def _describe_phase(
+    connection: BaseDatabaseWrapper,
+    phase: plan.Phase,
+    image: Manifest,
+    manifests: Manifests,
+    facts: Facts,
+    applied: frozenset[str],
+) -> dict[str, Any]:
+    """Return what is known of `phase`, which starts from `applied`; its SQL only where this is the image that has the files."""
+    from .explain import Explainer, breaks
+
+    build = manifests[phase.build]
+    described: dict[str, Any] = {
+        "build": phase.build,
+        "direction": phase.direction,
+        "migrations": list(phase.migrations),
+        "segments": [
+            {"atomic": segment.atomic, "migrations": list(segment.migrations)}
+            for segment in _segments(connection, phase.migrations, build)
+        ],
+        "details": [
+            {
+                "migration": key,
+                "atomic": build[key].atomic,
+                "reversible": not build[key].irreversible,
+                "lossy": list(build[key].lossy if phase.direction == "forward" else build[key].holds),
+                "rollback": build[key].rollback,
+                "operations": None,
+                "unknown": f"only build {phase.build} has the files",
+            }
+            for key in phase.migrations
+        ],
+        "predecessor": None,
+    }
+    if phase.build != image.build:
+        return described
+    explainer = Explainer(connection, manifest.load_files(), image, Identity(image.build))
+    explainer.start_from(facts.rows, manifests.names(), applied)
+    if phase.direction == "forward":
+        state = explainer._create_project_state(with_applied_migrations=True)  # type: ignore[attr-defined]
+        why = breaks(explainer.loader, phase.migrations, state) if facts.rows else []
+        described["predecessor"] = {"compatible": not why, "why": why}
+    described["details"] = explainer.explain(phase.migrations, backwards=phase.direction == "back")
+    return described
+
+
 def _plan_text(result: dict[str, Any]) -> str:
     lines = [f"to build {result['target']}:" if result["phases"] else f"nothing to do for build {result['target']}"]
     for number, phase in enumerate(result["phases"], 1):
         lines.append(f"{number}. {phase['direction']}, by build {phase['build']}")
+        details = {each["migration"]: each for each in phase["details"]}
         for segment in phase["segments"]:
             kind = "in one transaction" if segment["atomic"] else "outside a transaction"
-            lines += [f"     {key}  ({kind})" for key in segment["migrations"]]
+            for key in segment["migrations"]:
+                lines += [f"     {key}  ({kind})", *_migration_text(details[key], phase["direction"])]
+        lines += _predecessor_text(phase["predecessor"])
     if result["reason"]:
         lines = [line for line in lines if not line.startswith("nothing")] + [f"{result['status']}: {result['reason']}"]
     return "\n".join(lines)
+
+
+def _migration_text(details: dict[str, Any], direction: str) -> list[str]:
+    lines = []
+    for operation in details["operations"] or ():
+        lines.append(f"       - {operation['description']}" + ("" if operation["is_sql"] else "  (Python)"))
+        for sql in operation["sql"]:
+            lock = f"  [{sql['lock']}]" if sql["lock"] else ""
+            lines += [f"           {sql['statement']}{lock}"]
+    if not details["reversible"]:
+        lines.append("       can't be undone" + (f" (accepted: {details['rollback']})" if details["rollback"] else ""))
+    lines += [
+        f"       {'loses the data of' if direction == 'back' else 'loses data'}: {one}" for one in details["lossy"]
+    ]
+    lines += [f"       {details['unknown']}"] if details["unknown"] else []
+    return lines
+
+
+def _predecessor_text(predecessor: dict[str, Any] | None) -> list[str]:
+    if predecessor is None:
+        return []
+    if predecessor["compatible"]:
+        return ["   the build before can run on the new schema"]
+    return ["   the build before can't run on the new schema:", *(f"     {why}" for why in predecessor["why"])]
 
 
 def forward(args: Namespace, result: Result) -> None:
@@ -116,6 +190,7 @@ def forward(args: Namespace, result: Result) -> None:
             _run(executor, args, facts, taken_up, (*via, wanted, image), decision, FORWARD, result.applied)
             if not decision.rest:
                 _verify(executor, wanted)
+                _note_schema(executor, wanted, moved=decision.status == "run")
         _conclude(result, decision)
 
 
@@ -272,6 +347,21 @@ def _verify(executor: Executor, wanted: Manifest) -> None:
         raise MigratorError(
             f"after the run the database is {name} of build {wanted.build}: {', '.join(missing + extra)}"
         )
+
+
+def _note_schema(executor: Executor, wanted: Manifest, *, moved: bool) -> None:
+    """Note the schema with the build that it is right for; say what is not as it was when it was noted."""
+    known = executor.ledger.fingerprint(wanted.build)
+    if known is not None and not moved:
+        return
+    found = fingerprint.of(executor.connection)
+    if found is None:
+        return
+    if known is None:
+        executor.ledger.note_fingerprint(wanted.build, found)
+        return
+    for table in fingerprint.differing(known, found):
+        progress(f"note: the table {table} has drifted: it is not what it was when build {wanted.build} was here last")
 
 
 def _conclude(result: Result, decision: plan.Decision) -> None:

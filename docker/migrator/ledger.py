@@ -166,6 +166,17 @@ class Ledger:
             # The same code built again: the newest image is the one that is still in the registry.
             row.update(digest=identity.digest)
 
+    def fingerprint(self, build: str) -> Mapping[str, str] | None:
+        """Return the schema that was there when `build` was last known to be right; None where nobody noted it."""
+        if "fingerprint" not in (self._columns("lastgood_build") if "lastgood_build" in self._tables() else ()):
+            return None
+        text = self.builds.filter(build=build).values_list("fingerprint", flat=True).first()
+        return json.loads(text) if text else None
+
+    def note_fingerprint(self, build: str, schema: Mapping[str, str]) -> None:
+        """Note what the schema is like, now that the database is what `build` wants."""
+        self.builds.filter(build=build).update(fingerprint=json.dumps(schema))
+
     def begin(self, direction: str, app: str, name: str, sha256: str, started: datetime, who: Identity) -> None:
         """Note that `app.name` is about to be applied or undone outside a transaction."""
         self.entries.create(

@@ -45,6 +45,16 @@ def mixed(migration: DjangoMigration) -> bool:
     return any(data) and not all(data)
 
 
+def inner(operation: Any) -> Iterator[Any]:
+    """Yield `operation`, or what it wraps where only that touches the database."""
+    if hasattr(operation, "database_operations"):
+        yield from (
+            one for one in _operations(operation.database_operations) if not hasattr(one, "database_operations")
+        )
+    else:
+        yield operation
+
+
 def _operations(operations: Any) -> Iterator[Any]:
     # SeparateDatabaseAndState always calls itself reversible; what it wraps is run, so that is what counts.
     for operation in operations:

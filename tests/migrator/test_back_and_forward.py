@@ -95,18 +95,36 @@ def test_back_over_several_builds_in_one_go(builds: Any, database: Any) -> None:
     v3.run("forward")
     plan = json.loads(v1.run("plan", "--to", "build:v1", "--json").stdout)
     order = ["shop.0003_slug", "billing.0001_initial", "shop.0002_price"]
-    assert plan == {
-        "status": "done",
-        "reason": None,
-        "target": "v1",
-        "phases": [
+    (phase,) = plan.pop("phases")
+    assert plan == {"status": "done", "reason": None, "target": "v1"}
+    details = phase.pop("details")
+    assert phase == {
+        "build": "v3",
+        "direction": "back",
+        "migrations": order,
+        "segments": [{"atomic": True, "migrations": order}],
+        "predecessor": None,
+    }
+    assert details[1] == {
+        "migration": "billing.0001_initial",
+        "atomic": True,
+        "reversible": True,
+        "lossy": ["Create model Invoice"],
+        "rollback": None,
+        "operations": None,
+        "unknown": "only build v3 has the files",
+    }
+    plan = json.loads(v3.run("plan", "--to", "build:v1", "--json").stdout)
+    assert plan["phases"][0]["details"][1] == {
+        **details[1],
+        "operations": [
             {
-                "build": "v3",
-                "direction": "back",
-                "migrations": order,
-                "segments": [{"atomic": True, "migrations": order}],
+                "description": "Create model Invoice",
+                "sql": [{"statement": 'DROP TABLE "billing_invoice" CASCADE;', "lock": "ACCESS EXCLUSIVE"}],
+                "is_sql": True,
             }
         ],
+        "unknown": None,
     }
     needs = v1.run("forward").result
     assert (needs["needs"], needs["reason"]) == (
