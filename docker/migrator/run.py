@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 
-from . import lock
+from . import deferred, lock
 from .errors import Busy, MigratorError, cause, sqlstate
 from .ledger import BACK, FORWARD, Identity, Ledger
 from .manifest import Manifest
@@ -107,6 +107,14 @@ class Executor(MigrationExecutor):
             self._whole = super().migration_plan(targets, clean_start=True)
         return list(self._whole)
 
+    def _migrate_all_backwards(self, plan: Any, full_plan: Any, fake: bool) -> Any:
+        # Django gives each migration the state of what its plan has before it, by the apps' names; what stays belongs there, too: to rename
+        # a content type back, for one, the models of contenttypes must be known.
+        going = {migration for migration, _ in plan}
+        stays = [step for step in full_plan if step[0] not in going]
+        ordered = stays + [step for step in full_plan if step[0] in going]
+        return super()._migrate_all_backwards(plan, ordered, fake)  # type: ignore[misc]
+
     @contextmanager
     def _step(self, migration: Migration, direction: str) -> Iterator[Any]:
         from django.utils.timezone import now
@@ -116,7 +124,7 @@ class Executor(MigrationExecutor):
         try:
             if not atomic:
                 self._begin(migration, direction, started)
-            with self.connection.schema_editor(atomic=migration.atomic) as editor:
+            with self.connection.schema_editor(atomic=migration.atomic) as editor, deferred.settled(editor):
                 yield editor
                 # What the editor keeps for the end (foreign keys, indexes) must come before the record, not after it.
                 while editor.deferred_sql:
@@ -154,11 +162,7 @@ class Executor(MigrationExecutor):
         self.ledger.write(
             direction, app, name, self.manifest[str(migration)].sha256, started, self.identity, begun=begun
         )
-        if self.connection.vendor == "postgresql" and self.connection.in_atomic_block:
-            # Rows that wait for their deferred check would stop the next migration from altering their table.
-            with self.connection.cursor() as cursor:
-                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-                cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+        deferred.settle(self.connection)
 
 
 def run(executor: Executor, segments: Iterable[Segment], direction: str, done: list[str], *, retry: float = 0) -> None:

@@ -32,7 +32,7 @@ def at_once(one: Worker, first: tuple[str, ...], other: Worker, second: tuple[st
         (BACK, FORWARD, FORWARD, {"forward"}),
         (FORWARD, BACK, BACK, {"back"}),
         (BACK, FORWARD, BACK, {"forward", "back"}),
-        (FORWARD, FORWARD, BACK, {"back"}),
+        (FORWARD, FORWARD, BACK, {"forward", "back"}),
         (BACK, FORWARD, TO_OLD, {"forward", "back"}),
     ],
     ids=["forward+forward", "back+back", "forward+back from old", "forward+back from new", "new+old"],

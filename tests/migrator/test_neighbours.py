@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from . import fleet as fleets
-from .fleet import Fleet, Worker
+from .fleet import Fleet, Worker, contents
 from .test_faults import FIRST, ID, MARK, file, tree
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
@@ -31,7 +31,7 @@ class OldImage:
             while not self.stop.is_set():
                 number += 1
                 try:
-                    connection.execute("INSERT INTO a_item (mark) VALUES (%s)", [f"row {number}"])
+                    connection.execute("INSERT INTO s_item (mark) VALUES (%s)", [f"row {number}"])
                     self.written.append(f"row {number}")
                 except psycopg.Error as error:
                     self.refused.append(type(error).__name__)
@@ -56,7 +56,7 @@ class OldImage:
 def test_the_old_image_is_still_writing(
     fleet: Fleet, database: Any, tmp_path: Path, wait_for: Any, field: str, refused: set[str]
 ) -> None:
-    add = file("a.0002", "a.0001", f"migrations.AddField('Item', 'size', {field})")
+    add = file("s.0002", "s.0001", f"migrations.AddField('Item', 'size', {field})")
     old, new = _pair(fleet, database, tmp_path, tree(FIRST), tree(FIRST, add))
     assert old.run("forward").exit_status == 0
     with OldImage(database.info) as image:
@@ -68,20 +68,20 @@ def test_the_old_image_is_still_writing(
         there = len(image.written)
         wait_for(lambda: len(image.written) > there + 1, "it writes to the old schema again")
     assert set(image.refused) == refused
-    assert [mark for (mark,) in database.rows("SELECT mark FROM a_item ORDER BY id")] == image.written
+    assert [mark for (mark,) in database.rows("SELECT mark FROM s_item ORDER BY id")] == image.written
     fleet.close_workers()
 
 
 def test_content_types_and_permissions(fleet: Fleet, database: Any, tmp_path: Path) -> None:
-    rename = file("a.0002", "a.0001", "migrations.RenameModel('Item', 'Thing')")
-    bill = file("b.0001", "a.0002", f"migrations.CreateModel('Bill', [{ID}, ('mark', {MARK})])")
+    rename = file("s.0002", "s.0001", "migrations.RenameModel('Item', 'Thing')")
+    bill = file("a.0001", "s.0002", f"migrations.CreateModel('Bill', [{ID}, ('mark', {MARK})])")
     old, new = _pair(fleet, database, tmp_path, tree(FIRST), tree(FIRST, rename, bill))
 
     def seen() -> tuple[dict[str, int], set[str]]:
-        types = database.rows("SELECT model, id FROM django_content_type WHERE app_label IN ('a', 'b')")
+        types = database.rows("SELECT model, id FROM django_content_type WHERE app_label IN ('a', 's')")
         permissions = database.rows(
             "SELECT codename FROM auth_permission p JOIN django_content_type c ON c.id = p.content_type_id"
-            " WHERE c.app_label IN ('a', 'b') AND codename LIKE 'add%'"
+            " WHERE c.app_label IN ('a', 's') AND codename LIKE 'add%'"
         )
         return dict(types), {name for (name,) in permissions}
 
@@ -98,6 +98,21 @@ def test_content_types_and_permissions(fleet: Fleet, database: Any, tmp_path: Pa
     assert types["item"] == before["item"]
     assert "thing" not in types
     assert "add_item" in permissions
+    fleet.close_workers()
+
+
+def test_a_schema_change_and_data_in_one_migration(fleet: Fleet, database: Any, tmp_path: Path) -> None:
+    """Going back, the row is deleted first, and its check by the foreign key would stop the column from being dropped."""
+    bill = file("t.0001", "s.0001", f"migrations.CreateModel('Bill', [{ID}, ('item', models.ForeignKey('s.Item', models.CASCADE))])")
+    data = "migrations.RunPython(*rows('s', 'Item', 'a row'))"
+    size = "migrations.AddField('Item', '{}', models.IntegerField(null=True))"
+    both = file("s.0002", "s.0001", size.format("size"), data, size.format("weight"))
+    old, new = _pair(fleet, database, tmp_path, tree(FIRST, bill), tree(FIRST, bill, both))
+    assert old.run("forward").exit_status == 0
+    before = contents(database.connection)
+    assert new.run("forward").result["applied"] == ["s.0002"]
+    assert new.run("back", "--to", "build:old").result["undone"] == ["s.0002"]
+    assert contents(database.connection) == before
     fleet.close_workers()
 
 
