@@ -44,7 +44,7 @@ class Stored:
     def manifest(self) -> Manifest:
         """The manifest of this build."""
         text = self.ledger.builds.values_list("manifest", flat=True).get(build=self.name)
-        return loads(text, f"the stored manifest of build {self.name}")
+        return loads(text, f"the stored manifest of build {self.name}", checked=True)
 
     @cached_property
     def replaces(self) -> Mapping[str, tuple[str, ...]]:

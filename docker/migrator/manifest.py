@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import schema
 from .errors import UsageError, cause
 from .operations import Loss, irreversible, losses
 from .squash import set_aside
@@ -101,8 +102,11 @@ def load(path: Path) -> Manifest:
     return loads(text, f"the manifest {path}")
 
 
-def loads(text: str, what: str) -> Manifest:
-    """Return the manifest in `text`; `what` names it in the UsageError raised when it is none."""
+def loads(text: str, what: str, *, checked: bool = False) -> Manifest:
+    """Return the manifest in `text`; `what` names it in the UsageError raised when it is none.
+
+    `checked`: it is one that we have stored ourselves, of which there may be many, and comparing it with the schema is most of the work.
+    """
     try:
         data = json.loads(text)
     except ValueError as error:
@@ -112,49 +116,21 @@ def loads(text: str, what: str) -> Manifest:
     if data.get("schema") not in READABLE:
         known = " and ".join(map(str, READABLE))
         raise UsageError(f"{what} has schema {data.get('schema')!r}, this migrator reads schema {known}")
-    try:
-        return Manifest(
-            build=_text(data, "build"),
-            django=_text(data, "django"),
-            commit=_optional(data, "commit"),
-            schema=data["schema"],
-            migrations=tuple(_migration(entry) for entry in data["migrations"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{what} is not valid: {cause(error)}") from error
-
-
-def _migration(data: dict[str, Any]) -> Migration:
-    if not isinstance(data["atomic"], bool):
-        raise TypeError("'atomic' is not true or false")
-    return Migration(
-        app=_text(data, "app"),
-        name=_text(data, "name"),
-        sha256=_text(data, "sha256"),
-        dependencies=_texts(data, "dependencies"),
-        replaces=_texts(data, "replaces"),
-        atomic=data["atomic"],
-        irreversible=_texts(data, "irreversible"),
-        lossy=_texts(data, "lossy") if "lossy" in data else (),
-        holds=_texts(data, "holds") if "holds" in data else (),
-        rollback=_optional(data, "rollback"),
+    wrong = None if checked else schema.mistake(data, schema.manifest_schema())
+    if wrong:
+        raise UsageError(f"{what} is not valid: {wrong}")
+    return Manifest(
+        build=data["build"],
+        django=data["django"],
+        commit=data.get("commit"),
+        schema=data["schema"],
+        migrations=tuple(_migration(entry) for entry in data["migrations"]),
     )
 
 
-def _text(data: dict[str, Any], name: str) -> str:
-    if not isinstance(data[name], str) or not data[name]:
-        raise TypeError(f"{name!r} is not a text")
-    return str(data[name])
-
-
-def _optional(data: dict[str, Any], name: str) -> str | None:
-    return None if data.get(name) is None else _text(data, name)
-
-
-def _texts(data: dict[str, Any], name: str) -> tuple[str, ...]:
-    if not isinstance(data[name], list) or not all(isinstance(item, str) for item in data[name]):
-        raise TypeError(f"{name!r} is not a list of texts")
-    return tuple(data[name])
+def _migration(data: dict[str, Any]) -> Migration:
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    return Migration(**values)
 
 
 def compute(build: str, commit: str | None = None) -> Manifest:
