@@ -96,7 +96,7 @@ class Executor(MigrationExecutor):
 
     def unapply_migration(self, state: ProjectState, migration: Migration, fake: bool = False) -> ProjectState:
         """Undo `migration` and record that; in one transaction unless it is not atomic."""
-        with self._step(migration, BACK) as editor:
+        with _as_they_were(migration.operations), self._step(migration, BACK) as editor:
             return migration.unapply(state, editor)
 
     def migration_plan(self, targets: Any, clean_start: bool = False) -> Any:
@@ -163,6 +163,22 @@ class Executor(MigrationExecutor):
             direction, app, name, self.manifest[str(migration)].sha256, started, self.identity, begun=begun
         )
         deferred.settle(self.connection)
+
+
+@contextmanager
+def _as_they_were(operations: Iterable[Any]) -> Iterator[None]:
+    """Put operations back when undoing them fails: Django's renames turn themselves round while they are undone."""
+    every = list(operations)
+    for operation in every:  # grows while it is walked
+        every += getattr(operation, "database_operations", ())
+    was = [(operation, dict(vars(operation))) for operation in every]
+    try:
+        yield
+    except BaseException:
+        for operation, values in was:
+            vars(operation).clear()
+            vars(operation).update(values)
+        raise
 
 
 def run(executor: Executor, segments: Iterable[Segment], direction: str, done: list[str], *, retry: float = 0) -> None:

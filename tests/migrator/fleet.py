@@ -19,6 +19,7 @@ from .histories import Tree
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
+FAILED = 5
 OURS = ("lastgood_", "django_")
 
 SETTINGS = """
@@ -72,6 +73,8 @@ class Worker:
 
     def run(self, *arguments: str, fault: Mapping[str, Any] | None = None) -> Answer:
         answer = self.ask({"arguments": arguments, "fault": fault})
+        if answer and answer["exit_status"] == FAILED:
+            self.close()  # after a failure comes another process, as in a release
         return Answer(**answer) if answer else Answer(-signal.SIGKILL)
 
     def plain(self) -> list[str]:

@@ -116,6 +116,25 @@ def test_a_schema_change_and_data_in_one_migration(fleet: Fleet, database: Any, 
     fleet.close_workers()
 
 
+def test_a_rename_is_tried_again(fleet: Fleet, database: Any, tmp_path: Path, wait_for: Any) -> None:
+    """The first attempt to undo it meets a lock; the second must not find the operation turned round."""
+    rename = file("s.0002", "s.0001", "migrations.RenameModel('Item', 'Thing')")
+    old, new = _pair(fleet, database, tmp_path, tree(FIRST), tree(FIRST, rename))
+    assert old.run("forward").exit_status == 0
+    assert new.run("forward").exit_status == 0
+    blocked = "SELECT 1 FROM pg_locks WHERE relation = 's_thing'::regclass AND NOT granted"
+    with psycopg.connect(database.info) as reader:
+        reader.execute("SELECT * FROM s_thing")
+        new.send({"arguments": ["back", "--to", "build:old", "--lock-timeout", "0.3"]})
+        wait_for(lambda: database.rows(blocked), "it waits for the reader")
+        wait_for(lambda: not database.rows(blocked), "it gives up for now")
+    answer = new.receive()
+    assert answer
+    assert answer["exit_status"] == 0, answer["stdout"]
+    assert "trying again" in answer["stdout"]
+    fleet.close_workers()
+
+
 def _pair(fleet: Fleet, database: Any, folder: Path, *trees: Any) -> tuple[Worker, Worker]:
     for build, files in zip(("old", "new"), trees, strict=True):
         fleets.write(folder / build, files, "django.contrib.auth")
