@@ -83,6 +83,7 @@ class Comparison:
 
     connection: psycopg.Connection[Any]
     workers: Mapping[str, Worker]
+    via: tuple[str, ...] = ()  # the manifests of all builds: an environment's record has them, the database only those that it met
 
     def fresh(self, name: str) -> tuple[Contents, dict[str, str]]:
         """Return what a fresh database of a build has, and each app's newest row."""
@@ -107,7 +108,7 @@ class Comparison:
     def go(self, old: str, new: str, method: str, newest: Mapping[str, str]) -> bool:
         """Go from `old` to `new`; return whether the method says that it went well."""
         if method == "ours":
-            return travel(self.workers, new).status in ("done", "nothing")
+            return travel(self.workers, new, via=self.via).status in ("done", "nothing")
         if method == "per app":
             for app, name in newest.items():
                 if app in ("a", "b", "c") and self.workers[old].migrate(app, name).exit_status:
@@ -128,11 +129,14 @@ class Comparison:
 
 def compare(fleet: Fleet, database: Any, folder: Path, only: Iterable[str] = ()) -> dict[str, dict[tuple[str, str], str]]:
     """Return the verdict of each method on each ordered pair of builds."""
-    workers = {}
+    workers: dict[str, Worker] = {}
+    via: tuple[str, ...] = ()
     for number, (name, tree) in enumerate(_trees().items(), 1):
         fleets.write(folder / f"build{number}", tree)
         workers[name] = fleet.build(folder / f"build{number}", name, database.django)
-    comparison = Comparison(database.connection, workers)
+        (folder / f"{number}.json").write_text(workers[name].run("manifest").stdout)
+        via += (str(folder / f"{number}.json"),)
+    comparison = Comparison(database.connection, workers, via)
     found: dict[str, dict[tuple[str, str], str]] = {method: {} for method in METHODS}
     names = [name for name in workers if not only or name in only]
     for new in names:

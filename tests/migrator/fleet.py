@@ -266,14 +266,20 @@ class Journey:
         return "\n".join(f"--- {build} {command}\n{answer.stdout}{answer.stderr}" for build, command, answer in self.runs)
 
 
-def travel(builds: Mapping[str, Worker], wanted: str, *arguments: str, most: int = 20) -> Journey:
-    """Do what the release function does: run the wanted build, and follow `needs` from build to build."""
+def travel(
+    builds: Mapping[str, Worker], wanted: str, *arguments: str, most: int = 20, via: Iterable[str] = ()
+) -> Journey:
+    """Do what the release function does: run the wanted build, and follow `needs` from build to build.
+
+    `via`: the paths of the manifests that each run is told of.
+    """
     journey = Journey("")
     build, command = wanted, "forward"
     for _ in range(most):
         to = () if build == wanted else ("--to", f"build:{wanted}")
         extra = arguments if command == "forward" else ()
-        answer = builds[build].run(command, *to, *extra)
+        known = ("--via", *via) if via else ()
+        answer = builds[build].run(command, *to, *extra, *known)
         journey.runs.append((build, command, answer))
         result = answer.result if answer.stdout else {"status": "killed", "reason": answer.stderr}
         journey.status, journey.reason = result["status"], result["reason"]
@@ -292,7 +298,3 @@ def travel(builds: Mapping[str, Worker], wanted: str, *arguments: str, most: int
 def refused_untouched(journey: Journey) -> bool:
     """Return whether it was refused before any run changed something."""
     return journey.status in ("refused", "needs") and not journey.moved("undone") + journey.moved("applied")
-
-
-def names(workers: Iterable[Worker]) -> list[str]:
-    return [worker.environment["LASTGOOD_BUILD"] for worker in workers]
