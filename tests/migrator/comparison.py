@@ -156,7 +156,7 @@ def page(found: Mapping[str, Mapping[tuple[str, str], str]], versions: str) -> s
         "",
         f"Written by `make migrations-table` ({versions}). {pairs} ordered pairs of builds: a database that was brought to the first",
         "over the builds before it goes to the second. *Right*: schema and rows equal a fresh database of the second build. *Wrong, silent*:",
-        "they do not, and the exit status was 0. *Refused*: it said no, and nothing had changed.",
+        "they do not, and the exit status was 0. *Refused*: it stopped, and nothing had changed.",
         "",
         "| method | right | refused | wrong | of these silent |",
         "|---|---:|---:|---:|---:|",
