@@ -46,9 +46,14 @@ def _trees() -> dict[str, Tree]:
     second = [*first, _file("a.0002", "a.0001", size, row)]
     total = _file("b.0002", "b.0001 a.0002", "migrations.AddField('Bill', 'total', models.IntegerField(default=0))")
     third = [*second, _file("a.0003", "a.0002", "migrations.RenameField('Item', 'size', 'weight')"), total]
-    hotfix = [*second, _file("a.0003_hotfix", "a.0002", "migrations.AddField('Item', 'colour', models.TextField(default=''))")]
+    hotfix = [
+        *second,
+        _file("a.0003_hotfix", "a.0002", "migrations.AddField('Item', 'colour', models.TextField(default=''))"),
+    ]
     replaces = ("a.0001", "a.0002", "a.0003")
-    squash = _file("a.0001_squashed", "", *(op.text for one in third for op in one.operations if one.app == "a"), replaces=replaces)
+    squash = _file(
+        "a.0001_squashed", "", *(op.text for one in third for op in one.operations if one.app == "a"), replaces=replaces
+    )
     fifth = [one for one in third if one.app != "a"] + [squash]
     plain = _file("a.0001_squashed", "", *(operation.text for operation in squash.operations))
     renamed = {"a.0001": "a.0001_squashed", "a.0002": "a.0001_squashed"}
@@ -83,7 +88,9 @@ class Comparison:
 
     connection: psycopg.Connection[Any]
     workers: Mapping[str, Worker]
-    via: tuple[str, ...] = ()  # the manifests of all builds: an environment's record has them, the database only those that it met
+    via: tuple[
+        str, ...
+    ] = ()  # the manifests of all builds: an environment's record has them, the database only those that it met
 
     def fresh(self, name: str) -> tuple[Contents, dict[str, str]]:
         """Return what a fresh database of a build has, and each app's newest row."""
@@ -127,7 +134,9 @@ class Comparison:
         return "silent"
 
 
-def compare(fleet: Fleet, database: Any, folder: Path, only: Iterable[str] = ()) -> dict[str, dict[tuple[str, str], str]]:
+def compare(
+    fleet: Fleet, database: Any, folder: Path, only: Iterable[str] = ()
+) -> dict[str, dict[tuple[str, str], str]]:
     """Return the verdict of each method on each ordered pair of builds."""
     workers: dict[str, Worker] = {}
     via: tuple[str, ...] = ()
@@ -155,7 +164,7 @@ def page(found: Mapping[str, Mapping[tuple[str, str], str]], versions: str) -> s
         "# Migrations in both directions: three methods compared",
         "",
         f"Written by `make migrations-table` ({versions}). {pairs} ordered pairs of builds: a database that was brought to the first",
-        "over the builds before it goes to the second. *Right*: schema and rows equal a fresh database of the second build. *Wrong, silent*:",
+        "over the builds before it goes to the second. *Right*: schema and rows equal a fresh database of the second build. *Silent*:",
         "they do not, and the exit status was 0. *Refused*: it stopped, and nothing had changed.",
         "",
         "| method | right | refused | wrong | of these silent |",

@@ -69,7 +69,12 @@ def measure(folder: Path, server: Any, rounds: int, tree: Tree) -> dict[str, dic
     def run(*arguments: str, output: Any = subprocess.PIPE) -> float:
         start = perf_counter()
         done = subprocess.run(
-            [sys.executable, *arguments], cwd=folder / "project", env=environment, stdout=output, stderr=subprocess.PIPE, text=True
+            [sys.executable, *arguments],
+            cwd=folder / "project",
+            env=environment,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         seconds = perf_counter() - start
         assert done.returncode == 0, done.stderr or done.stdout
@@ -133,7 +138,9 @@ def main() -> int:
     rounds = int(os.environ.get("ROUNDS", "5"))
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), Server(address), rounds, project())
-    versions = f"Django {django.get_version()}, Python {platform.python_version()}, {os.cpu_count()} cores, {rounds} rounds"
+    versions = (
+        f"Django {django.get_version()}, Python {platform.python_version()}, {os.cpu_count()} cores, {rounds} rounds"
+    )
     PAGE.write_text(page(found, versions), encoding="utf-8")
     print(PAGE.read_text(), end="")
     return 0

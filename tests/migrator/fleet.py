@@ -230,7 +230,7 @@ def add_users_rows(connection: psycopg.Connection[Any]) -> int:
     for table, values in columns.items():
         names, texts = ", ".join(f'"{name}"' for name in values), ", ".join(values.values())
         connection.execute(
-            f"INSERT INTO \"{table}\" ({names}) SELECT {texts} WHERE NOT EXISTS (SELECT 1 FROM \"{table}\" WHERE mark = 'user')"
+            f'INSERT INTO "{table}" ({names}) SELECT {texts} WHERE NOT EXISTS (SELECT 1 FROM "{table}" WHERE mark = \'user\')'
         )
     return len(columns)
 
@@ -240,7 +240,9 @@ def users_rows(connection: psycopg.Connection[Any]) -> int:
     tables = connection.execute(
         "SELECT table_name FROM information_schema.columns WHERE column_name = 'mark' AND table_schema = 'public'"
     ).fetchall()
-    found = [connection.execute(f"SELECT count(*) FROM \"{table}\" WHERE mark = 'user'").fetchone() for (table,) in tables]
+    found = [
+        connection.execute(f"SELECT count(*) FROM \"{table}\" WHERE mark = 'user'").fetchone() for (table,) in tables
+    ]
     return sum(row[0] for row in found if row)
 
 
@@ -263,7 +265,9 @@ class Journey:
 
     @property
     def story(self) -> str:
-        return "\n".join(f"--- {build} {command}\n{answer.stdout}{answer.stderr}" for build, command, answer in self.runs)
+        return "\n".join(
+            f"--- {build} {command}\n{answer.stdout}{answer.stderr}" for build, command, answer in self.runs
+        )
 
 
 def travel(

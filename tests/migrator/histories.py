@@ -141,7 +141,9 @@ class Tree:
         """All files: atoms after what they depend on, the others behind what they replace."""
         order = list(TopologicalSorter({key: sorted(self.parents[key]) for key in sorted(self.atoms)}).static_order())
         for key in sorted(set(self.files) - self.atoms, key=lambda one: len(self.files[one].replaces)):
-            order.insert(max([order.index(one) for one in self.files[key].replaces if one in order], default=0) + 1, key)
+            order.insert(
+                max([order.index(one) for one in self.files[key].replaces if one in order], default=0) + 1, key
+            )
         return order
 
     def leaf(self, app: str) -> str:
@@ -339,20 +341,13 @@ def squash(draw: Draw, tree: Tree, number: int) -> Tree | None:
     if len(line) < 2:
         return None
     chosen = tuple(line[: draw(st.integers(2, len(line)))])
-    atoms = frozenset(
-        atom
-        for atom in tree.atoms
-        for key in chosen
-        if atom == key or atom in below(key, tree.replaces)
-    )
+    atoms = frozenset(atom for atom in tree.atoms for key in chosen if atom == key or atom in below(key, tree.replaces))
     outside = tree.ancestors(atoms)
     if any(tree.ancestors(frozenset((one,))) & atoms for one in outside):
         return None  # it would depend on what depends on it
     if any(tree.files[key].run_before for key in chosen):
         return None
-    needs = dict.fromkeys(
-        need for key in chosen for need in tree.files[key].needs if need.split(".")[0] != app
-    )
+    needs = dict.fromkeys(need for key in chosen for need in tree.files[key].needs if need.split(".")[0] != app)
     operations = tuple(operation for key in chosen for operation in tree.files[key].operations)
     return tree.with_file(File(f"{app}.{number:04d}_squashed", tuple(needs), operations, chosen))
 
@@ -444,7 +439,7 @@ CHANGES = (
 
 def merge(ours: Tree, theirs: Tree, number: int) -> Tree | None:
     """Return both branches with a merge migration for each app that needs one; only where they added and nothing else."""
-    common = {key for key in ours.files.keys() & theirs.files.keys()}
+    common = set(ours.files.keys() & theirs.files.keys())
     new = [file for tree in (ours, theirs) for key, file in tree.files.items() if key not in common]
     if any(ours.files[key] != theirs.files[key] for key in common):
         return None
@@ -453,11 +448,15 @@ def merge(ours: Tree, theirs: Tree, number: int) -> Tree | None:
     files = {**ours.files, **theirs.files}
     if any(need not in files for file in files.values() for need in file.needs):
         return None
-    models = {key: {**ours.models.get(key, {}), **theirs.models.get(key, {})} for key in {**ours.models, **theirs.models}}
+    models = {
+        key: {**ours.models.get(key, {}), **theirs.models.get(key, {})} for key in {**ours.models, **theirs.models}
+    }
     tree = Tree(files, models, ours.pinned | theirs.pinned)
     for app in tree.apps:
         leaves = [one.leaf(app) for one in (ours, theirs) if app in one.apps]
-        if len(set(leaves)) == 2 and not any(leaf in tree.ancestors(frozenset((tree.atom(o),))) for leaf, o in (leaves, leaves[::-1])):
+        if len(set(leaves)) == 2 and not any(
+            leaf in tree.ancestors(frozenset((tree.atom(o),))) for leaf, o in (leaves, leaves[::-1])
+        ):
             tree = tree.with_file(File(f"{app}.{number:04d}_merge", tuple(sorted(leaves))))
     return tree
 

@@ -58,7 +58,7 @@ def test_two_at_once(
             # Who comes second and must not undo names who does.
             assert each["exit_status"] in ((0, 3) if TO_OLD in (first, second) else (0,)), each["stdout"]
         found = contents(database.connection)
-        assert [way for way, end in ground.ends.items() if end == found][0] in may_end
+        assert next(way for way, end in ground.ends.items() if end == found) in may_end
         # What they say they did is what was done, each migration as often as it went to and fro.
         assert database.rows("SELECT count(*) FROM lastgood_ledger")[0][0] - entries == len(moved)
         statuses = sorted(each["result"]["status"] for each in ends)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,12 @@ SECOND = [
         f"migrations.CreateModel('Bill', [{ID}, ('mark', {MARK}), ('item', models.ForeignKey('s.Item', models.CASCADE, null=True))])",
         "migrations.RunPython(*rows('t', 'Bill', 'from t.0001'))",
     ),
-    file("s.0003", "s.0002 t.0001", "migrations.RenameField('Item', 'size', 'weight')", "migrations.RenameModel('Item', 'Thing')"),
+    file(
+        "s.0003",
+        "s.0002 t.0001",
+        "migrations.RenameField('Item', 'size', 'weight')",
+        "migrations.RenameModel('Item', 'Thing')",
+    ),
 ]
 LAST = file(
     "s.0004",
@@ -144,7 +150,7 @@ def check_ledger(ground: Ground, direction: str, where: str) -> None:
     for key in ground.all:
         ways = entries[key]
         assert ways[-1] == direction, where
-        assert all(one != next_ for one, next_ in zip(ways, ways[1:], strict=False)), where
+        assert all(one != next_ for one, next_ in itertools.pairwise(ways)), where
 
 
 @pytest.mark.parametrize("direction", ["forward", "back"])

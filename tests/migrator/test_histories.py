@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -17,7 +16,13 @@ pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
 def said(manifest: Manifest, tree: Tree) -> dict[str, Any]:
     def atom(one: Migration) -> tuple[Any, ...]:
-        return (one.sha256, one.dependencies, one.replaces, one.atomic, *map(bool, (one.irreversible, one.lossy, one.holds)))
+        return (
+            one.sha256,
+            one.dependencies,
+            one.replaces,
+            one.atomic,
+            *map(bool, (one.irreversible, one.lossy, one.holds)),
+        )
 
     return {one.key: atom(one) for one in manifest.atoms if one.app in tree.apps}
 

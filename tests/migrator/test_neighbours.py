@@ -103,7 +103,11 @@ def test_content_types_and_permissions(fleet: Fleet, database: Any, tmp_path: Pa
 
 def test_a_schema_change_and_data_in_one_migration(fleet: Fleet, database: Any, tmp_path: Path) -> None:
     """Going back, the row is deleted first, and its check by the foreign key would stop the column from being dropped."""
-    bill = file("t.0001", "s.0001", f"migrations.CreateModel('Bill', [{ID}, ('item', models.ForeignKey('s.Item', models.CASCADE))])")
+    bill = file(
+        "t.0001",
+        "s.0001",
+        f"migrations.CreateModel('Bill', [{ID}, ('item', models.ForeignKey('s.Item', models.CASCADE))])",
+    )
     data = "migrations.RunPython(*rows('s', 'Item', 'a row'))"
     size = "migrations.AddField('Item', '{}', models.IntegerField(null=True))"
     both = file("s.0002", "s.0001", size.format("size"), data, size.format("weight"))

@@ -23,7 +23,16 @@ FOLDER = fleets.REPOSITORY / ".lastgood" / "histories"
 CONTRIB = ("auth", "sessions", "sites", "admin", "redirects", "flatpages")
 AUTH = ("django.contrib.auth", "django.contrib.sessions")
 WAGTAIL = (
-    *("contrib.redirects", "contrib.search_promotions", "contrib.forms", "embeds", "sites", "users", "snippets", "documents"),
+    *(
+        "contrib.redirects",
+        "contrib.search_promotions",
+        "contrib.forms",
+        "embeds",
+        "sites",
+        "users",
+        "snippets",
+        "documents",
+    ),
     *("images", "search", "admin", ""),
 )
 PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

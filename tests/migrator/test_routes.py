@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
@@ -40,7 +38,12 @@ def go(walk: Walk, first: str, *, compare: bool = False) -> None:
             assert phases == ()
             assert end.reason
             event("refused")
-            if compare and not must & target and "two newest" not in end.reason and "on which it depends" not in end.reason:
+            if (
+                compare
+                and not must & target
+                and "two newest" not in end.reason
+                and "on which it depends" not in end.reason
+            ):
                 assert fewest(database, wanted, plan.MAX_PHASES, loose=True) is None, end.reason
             continue
         event(f"{len(phases)} phases")

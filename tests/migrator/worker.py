@@ -2,9 +2,13 @@
 
     python worker.py SOCKET
 
-A worker takes requests, one JSON object a line: first {"folder", "environment"}, then
-{"arguments": […], "fault": null or {"how": "kill" | "terminate" | "cut" | "deaf", "at": 3}} to run the migrator, or {"plain": true} for what
-Django's own `migrate` would still do, or {"migrate": […]} to run that. It answers {"exit_status", "stdout", "stderr", "statements"}.
+A worker takes requests, one JSON object a line. First {"folder", "environment"}, then one of
+
+    {"arguments": […], "fault": null or {"how": "kill" | "terminate" | "cut" | "deaf", "at": 3}}    run the migrator
+    {"migrate": […]}                                                                               run Django's own migrate
+    {"plain": true}                                                                                what that would still do
+
+and answers {"exit_status", "stdout", "stderr", "statements"}, the last one {"plan"}.
 """
 
 from __future__ import annotations
@@ -22,9 +26,9 @@ from typing import Any
 
 def serve(path: str) -> None:
     """Fork a worker for each connection."""
-    import django.contrib.contenttypes.management  # noqa: F401
-    import django.contrib.postgres.operations  # noqa: F401
-    import django.core.management.sql  # noqa: F401
+    import django.contrib.contenttypes.management
+    import django.contrib.postgres.operations
+    import django.core.management.sql
     import django.db.backends.postgresql.base
     import django.db.migrations.executor
     import django.db.models  # noqa: F401
