@@ -157,7 +157,8 @@ class Executor(MigrationExecutor):
         if self.connection.vendor == "postgresql" and self.connection.in_atomic_block:
             # Rows that wait for their deferred check would stop the next migration from altering their table.
             with self.connection.cursor() as cursor:
-                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
+                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                cursor.execute("SET CONSTRAINTS ALL DEFERRED")
 
 
 def run(executor: Executor, segments: Iterable[Segment], direction: str, done: list[str], *, retry: float = 0) -> None:
