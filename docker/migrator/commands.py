@@ -177,6 +177,7 @@ def forward(args: Namespace, result: Result) -> None:
     with _locked(connection, args):
         executor, image, facts = _prepare(connection, args)
         wanted, via = _target(args, executor.ledger, image) if args.to else image, _via(args)
+        facts = _mend(executor, args, facts)
         result.build, result.target = image.build, wanted.build
         accept = args.accept_loss or args.no_gate
         reason = None if accept else plan.drops_an_app(facts, wanted)
@@ -184,7 +185,9 @@ def forward(args: Namespace, result: Result) -> None:
             raise Refused(reason)
         _note_builds(executor, facts, image, wanted, via)
         taken_up = _taken_up(args, facts, (*via, wanted, image), wanted)
-        decision = plan.forward(taken_up, image, wanted, accept_loss=accept, via=via)
+        decision = plan.hand_over_interrupted(taken_up, image) or plan.forward(
+            taken_up, image, wanted, accept_loss=accept, via=via
+        )
         for key in plan.changed(facts, wanted):
             progress(f"note: the file of {key} has changed since build {facts.ledger[key].build} applied it")
         if decision.status in ("run", "nothing"):
@@ -202,10 +205,11 @@ def back(args: Namespace, result: Result) -> None:
     with _locked(connection, args):
         executor, image, facts = _prepare(connection, args)
         wanted, via = _target(args, executor.ledger, image), _via(args)
+        facts = _mend(executor, args, facts)
         result.build, result.target = image.build, wanted.build
         _note_builds(executor, facts, image, wanted, via)
         taken_up = _taken_up(args, facts, (*via, wanted, image), wanted)
-        decision = plan.back(taken_up, image, wanted, via=via)
+        decision = plan.hand_over_interrupted(taken_up, image) or plan.back(taken_up, image, wanted, via=via)
         if decision.status == "run":
             _preflight(executor, taken_up, decision, BACK)
             _run(executor, args, facts, taken_up, (*via, wanted, image), decision, BACK, result.undone)
@@ -225,10 +229,31 @@ def _connection(args: Namespace) -> BaseDatabaseWrapper:
 
 def _taken_up(args: Namespace, facts: Facts, manifests: tuple[Manifest, ...], wanted: Manifest) -> Facts:
     """Return the facts to decide by, what was interrupted included. Raise Refused unless the caller says that it may be run again."""
+    if args.resume:
+        return plan.resumed(facts, wanted, Manifests(facts.builds, manifests).names())
     reason = plan.interrupted(facts)
-    if reason and not args.resume:
+    if reason:
         raise Refused(reason)
-    return plan.resumed(facts, wanted, Manifests(facts.builds, manifests).names()) if reason else facts
+    return facts
+
+
+def _mend(executor: Executor, args: Namespace, facts: Facts) -> Facts:
+    """Run again what was interrupted here, in a direction that it bears whatever had happened of it; then it is known what is applied."""
+    from .run import run
+
+    names = Manifests(facts.builds, [executor.manifest]).names()
+    for key, started in facts.started.items():
+        known = executor.manifest.by_key.get(key)
+        if args.resume or known is None or known.sha256 != started.by.sha256 or not known.again:
+            continue
+        progress(f"{key} was interrupted, and bears to be run again: {known.again[0]}")
+        applied = names.state(facts.rows)
+        originals = names.originals(key)
+        applied = applied | originals if known.again[0] == BACK else applied - originals
+        executor.start_from(facts.rows, names, applied)
+        run(executor, _segments(executor.connection, (key,), executor.manifest), known.again[0], [], retry=args.retry)
+        facts = executor.ledger.facts()
+    return facts
 
 
 def _locked(connection: BaseDatabaseWrapper, args: Namespace) -> Any:

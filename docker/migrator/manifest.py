@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import schema
 from .errors import UsageError, cause
-from .operations import Loss, irreversible, losses
+from .operations import Loss, again, irreversible, losses
 from .squash import set_aside
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ class Migration:
     """One migration file of a build; `dependencies` and `replaces` hold "app.name".
 
     What is said of operations is a description of each: `irreversible` have no way back, `lossy` take data that no undoing brings back,
-    `holds` make room for data that goes when they are undone.
+    `holds` make room for data that goes when they are undone. `again`: the directions ("forward", "back") in which it bears to be run once
+    more after an interruption, whatever had happened of it.
     """
 
     app: str
@@ -41,6 +42,7 @@ class Migration:
     lossy: tuple[str, ...] = ()
     holds: tuple[str, ...] = ()
     rollback: str | None = None
+    again: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -202,6 +204,7 @@ def _describe(loader: AtomLoader, key: tuple[str, str], told: Loss) -> Migration
         lossy=told.lossy,
         holds=told.holds,
         rollback=rollback,
+        again=() if migration.atomic else tuple(again(migration)),
     )
 
 

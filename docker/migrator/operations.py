@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from .graph import AtomLoader
 
+DROPS = re.compile(r"\s*(DROP\b.*\bIF\s+EXISTS\b|$)", re.IGNORECASE | re.DOTALL)
 TAKES = re.compile(r"\b(DELETE\s+FROM|TRUNCATE|DROP\s+(TABLE|COLUMN|SCHEMA|TYPE))\b", re.IGNORECASE)
 
 
@@ -43,6 +44,21 @@ def mixed(migration: DjangoMigration) -> bool:
     kinds = [type(one).__name__ for one in _operations(migration.operations)]
     data = [kind in ("RunPython", "RunSQL") for kind in kinds if kind != "SeparateDatabaseAndState"]
     return any(data) and not all(data)
+
+
+def again(migration: DjangoMigration) -> Iterator[str]:
+    """Yield the directions in which `migration` may be run once more after an interruption: it only drops, IF EXISTS."""
+    operations = [one for operation in migration.operations for one in inner(operation)]
+    for direction, kind in (("forward", "RemoveIndexConcurrently"), ("back", "AddIndexConcurrently")):
+        if operations and all(type(one).__name__ == kind or _only_drops(one, direction) for one in operations):
+            yield direction
+
+
+def _only_drops(operation: Any, direction: str) -> bool:
+    if type(operation).__name__ != "RunSQL":
+        return False
+    sql = operation.sql if direction == "forward" else operation.reverse_sql
+    return sql is not None and all(DROPS.match(text) for text in _statements(sql))
 
 
 def inner(operation: Any) -> Iterator[Any]:

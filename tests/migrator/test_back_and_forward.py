@@ -245,7 +245,7 @@ def test_a_migration_that_is_not_atomic_runs_alone(database: Any, make: Any, his
     v2.run("forward")
     index = (
         "AddIndexConcurrently('item', models.Index(fields=['name'], name='item_name')),"
-        "migrations.RunSQL('SELECT 1/(SELECT count(*) FROM shop_item)', '')"
+        "migrations.RunSQL('SELECT 1/(SELECT count(*) FROM shop_item)', 'SELECT 1')"
     )
     imports = "from django.contrib.postgres.operations import AddIndexConcurrently"
     fifth = "migrations.AddField('item', 'size', models.IntegerField(default=0))"

@@ -24,6 +24,7 @@ ENTRY = {
     "lossy": [],
     "holds": [],
     "rollback": None,
+    "again": [],
 }
 GOOD: dict[str, Any] = {"schema": 2, "build": "v1", "django": "5.2", "migrations": [ENTRY]}
 
@@ -125,7 +126,7 @@ def test_a_project_that_does_not_load(make: Any, change: dict[str, str], message
 
 def test_an_app_that_does_not_load(make: Any) -> None:
     project = make(None, "v1", {})
-    (project.folder / "settings.py").write_text("INSTALLED_APPS = ['shop']\nSECRET_KEY = 'x'\n")
+    (project.folder / "settings.py").write_text("INSTALLED_APPS = ['shop']\nSECRET_KEY = 'x'\nUSE_TZ = True\n")
     run = project.run("manifest")
     message = "the apps of settings do not load: ModuleNotFoundError: No module named 'shop'\n"
     assert (run.exit_status, run.stdout, run.stderr) == (2, "", message)
@@ -202,7 +203,7 @@ def test_a_manifest_that_is_none(text: str, message: str) -> None:
     "change",
     [
         {},
-        {"schema": 1, "migrations": [{name: ENTRY[name] for name in ENTRY if name not in ("lossy", "holds")}]},
+        {"schema": 1, "migrations": [{name: ENTRY[name] for name in ENTRY if name not in ("lossy", "holds", "again")}]},
         {"schema": 3},
         {"schema": True},
         {"build": 7},
