@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -204,6 +205,10 @@ FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE c.relnamespace = '
 """
 
 
+# Names that Django or PostgreSQL made of the table's name at the time, which may have been another.
+MADE_UP = re.compile(r"\b\w+_(pkey|key|check|[0-9a-f]{8}(_\w+)?)\b")
+
+
 def contents(connection: psycopg.Connection[Any]) -> Contents:
     """Return what migrations made of the database, our own tables and Django's aside."""
     found = [(table, what) for table, what in connection.execute(SCHEMA) if not table.startswith(OURS)]
@@ -213,7 +218,8 @@ def contents(connection: psycopg.Connection[Any]) -> Contents:
             if row.get("mark") != "user":
                 key = (table, json.dumps(row, sort_keys=True))
                 rows[key] = rows.get(key, 0) + 1
-    return Contents(frozenset(f"{table}: {what}" for table, what in found), frozenset((*k, n) for k, n in rows.items()))
+    schema = frozenset(f"{table}: {MADE_UP.sub('made up', what)}" for table, what in found)
+    return Contents(schema, frozenset((*k, n) for k, n in rows.items()))
 
 
 def add_users_rows(connection: psycopg.Connection[Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from itertools import count
@@ -83,6 +84,7 @@ class Walker:
         assert after.schema == wanted.schema, journey.story
         assert after.rows == wanted.rows, journey.story
         assert workers[stop].plain() == []
+        assert json.loads(workers[stop].run("check", "--json").stdout)["state"] == "in step"
         files = {key: file for tree in history.trees.values() for key, file in tree.files.items()}
         dropped = sum(
             kind in operation.text
