@@ -84,7 +84,8 @@ class Walker:
         assert after.schema == wanted.schema, journey.story
         assert after.rows == wanted.rows, journey.story
         assert workers[stop].plain() == []
-        assert json.loads(workers[stop].run("check", "--json").stdout)["state"] == "in step"
+        state = json.loads(workers[stop].run("check", "--json").stdout)["state"]
+        assert state == "in step" or (state == "tampered" and edited(history)), state
         files = {key: file for tree in history.trees.values() for key, file in tree.files.items()}
         dropped = sum(
             kind in operation.text
@@ -95,6 +96,12 @@ class Walker:
         kept = users_rows(connection)
         assert users - dropped <= kept <= users, f"rows of users were lost\n{journey.story}"
         add_users_rows(connection)
+
+
+def edited(history: History) -> bool:
+    """Return whether a file of the same name has more than one text."""
+    texts = {(key, file.text) for tree in history.trees.values() for key, file in tree.files.items()}
+    return len(texts) > len({key for key, _ in texts})
 
 
 @pytest.fixture(scope="module")
