@@ -105,14 +105,19 @@ def there_and_back(workers: Mapping[str, Worker], database: Any) -> dict[str, in
     walk = [*names, *names[-2::-1]]
     for name in names[1:-1]:
         walk += [names[-1], name, names[0], name]
-    counts = {"right": 0, "refused": 0}
+    counts = {"right": 0, "noted": 0, "refused": 0}
     for name in walk:
         before = contents(database.connection)
         journey = travel(workers, name, "--accept-loss")
         after = contents(database.connection)
         if journey.status in ("done", "nothing"):
-            assert after.schema == fresh[name].schema, f"{name}\n{journey.story}"
-            counts["right"] += 1
+            if after.schema == fresh[name].schema:
+                counts["right"] += 1
+                continue
+            # A release may have changed a file that an earlier one had applied already; the run says so, and can do no more.
+            assert "note: the file of" in journey.story, f"{name}\n{journey.story}"
+            print(f"to {name}: {sorted(after.schema ^ fresh[name].schema)}")
+            counts["noted"] += 1
         else:
             assert refused_untouched(journey), f"{name}\n{journey.story}"
             assert after == before, name
@@ -129,7 +134,7 @@ def test_a_package(fleet: Fleet, database: Any, tmp_path: Path, package: str) ->
     counts = there_and_back(workers, database)
     fleet.close_workers()
     print(f"{package}, {len(workers)} releases: {counts}")
-    assert counts["right"] > counts["refused"]
+    assert counts["right"] > counts["refused"] + counts["noted"]
 
 
 def test_contrib(fleet: Fleet, database: Any, tmp_path: Path) -> None:
@@ -139,4 +144,4 @@ def test_contrib(fleet: Fleet, database: Any, tmp_path: Path) -> None:
     assert len(workers) == len(apps)
     counts = there_and_back(workers, database)
     fleet.close_workers()
-    assert counts["refused"] == 0
+    assert counts["refused"] == counts["noted"] == 0
