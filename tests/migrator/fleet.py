@@ -26,6 +26,7 @@ OURS = ("lastgood_", "django_")
 SETTINGS = """
 import json, os
 SECRET_KEY = "only for tests"
+STATIC_URL = "/static/"
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = {apps!r}
