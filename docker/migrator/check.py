@@ -73,6 +73,11 @@ def _ledger(connection: BaseDatabaseWrapper) -> tuple[dict[str, str], set[str]]:
     """Return the hash of the file that was applied last, by migration, and what was interrupted; only what is new is read."""
     known = _known_hashes(str(connection.settings_dict["NAME"]), connection.alias)
     fields = ("id", "app", "name", "direction", "sha256", "finished")
+    if not known.there:  # asking for a table that is not there would be an error in the server's log, time and again
+        with connection.cursor() as cursor:
+            known.there = "lastgood_ledger" in connection.introspection.table_names(cursor)
+        if not known.there:
+            return {}, set()
     entries = Ledger(connection).entries.order_by("id").values_list(*fields)
     news = list(_ask(connection, "lastgood_ledger", entries.filter(id__gte=known.newest)))
     if known.newest and (not news or news[0][0] != known.newest):  # another database under the same name
@@ -96,6 +101,7 @@ class _Known:
     """What this process has read of a ledger."""
 
     def __init__(self) -> None:
+        self.there = False
         self.newest = 0
         self.hashes: dict[str, str] = {}
 

@@ -71,6 +71,9 @@ def show_plan(args: Namespace) -> int:
     via = _via(args)
     facts = ledger.facts()
     phases, end = plan.route(facts, image, wanted, via=via)
+    reason, handed = plan.interrupted(facts), plan.hand_over_interrupted(facts, image)
+    if reason or handed:
+        phases, end = (), handed if handed and not reason else plan.Decision("refused", reason=reason)
     stopped = end.status in ("refused", "needs")
     manifests = Manifests(facts.builds, (*via, image, wanted))
     described = []

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,9 @@ class Migration:
     @property
     def key(self) -> str:
         return f"{self.app}.{self.name}"
+
+
+KNOWN = frozenset(each.name for each in fields(Migration))
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,10 @@ def loads(text: str, what: str, *, checked: bool = False) -> Manifest:
 
 
 def _migration(data: dict[str, Any]) -> Migration:
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    # What a newer migrator has stored may say more than this one knows.
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in data.items() if name in KNOWN
+    }
     return Migration(**values)
 
 

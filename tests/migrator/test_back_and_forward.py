@@ -316,3 +316,34 @@ def test_a_database_that_was_there_before_us(builds: Any, database: Any) -> None
     )
     assert v3.run("back", "--to", "build:v1").moved == (0, "done", V2[:0:-1], [])
     assert v1.run("forward").moved == (0, "nothing", [], [])
+
+
+OLDER = [
+    "ALTER TABLE lastgood_ledger ALTER COLUMN finished SET NOT NULL",
+    "ALTER TABLE lastgood_build DROP COLUMN replaces",
+    "ALTER TABLE lastgood_build DROP COLUMN fingerprint",
+    """UPDATE lastgood_build SET manifest = regexp_replace(
+        replace(manifest, '"schema": 2', '"schema": 1'), '"(lossy|holds|again)": \\[[^]]*\\],', '', 'g')""",
+]
+
+
+def test_a_ledger_that_an_older_migrator_made(builds: Any, database: Any) -> None:
+    """Its tables get the columns that they lack, its manifests are read, and those of running builds renewed."""
+    v1, v2, v3, _ = builds
+    v1.run("forward")
+    v2.run("forward")
+    columns = (
+        "SELECT table_name, column_name, is_nullable FROM information_schema.columns"
+        " WHERE table_name LIKE 'lastgood%' ORDER BY 1, 2"
+    )
+    before = database.rows(columns)
+    for statement in OLDER:
+        database.connection.execute(statement)
+    assert v2.run("check").stdout == "in step with build v2\n"
+    assert v1.run("plan", "--to", "build:v1").exit_status == 0
+    assert v3.run("forward").moved == (0, "done", [], ["shop.0003_slug"])
+    assert database.rows(columns) == before
+    assert v3.run("back", "--to", "build:v1").moved == (0, "done", V3[:0:-1], [])
+    assert v1.run("forward").moved == (0, "nothing", [], [])
+    schemas = database.rows("SELECT build, manifest::json ->> 'schema' FROM lastgood_build ORDER BY 1")
+    assert schemas == [("v1", "2"), ("v2", "1"), ("v3", "2")]

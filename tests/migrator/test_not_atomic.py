@@ -54,6 +54,8 @@ def test_last_good_comes_back_after_an_index_that_was_interrupted(
     v1.run("forward")
     before = database.schema()
     interrupt(database, indexed, wait_for)
+    plan = v1.run("plan", "--to", "build:v1")
+    assert (plan.exit_status, plan.stdout.startswith("needs: shop.0002_index: build indexed was ")) == (3, True)
     needs = v1.run("forward")
     assert (needs.moved, needs.result["needs"], needs.result["needs_direction"]) == (
         (3, "needs", [], []),
