@@ -9,10 +9,10 @@ export LASTGOOD_CACHE ?= $(CURDIR)/.lastgood/cache
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 
-.PHONY: help demo test check bench lint types lock clean venv
+.PHONY: help demo test test-long check bench lint types lock migrations-table bench-migrator clean venv
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/tool  ## the whole pipeline on this machine, ends with a summary and a page to look at
 	@$(BIN)/lastgood demo
@@ -20,6 +20,9 @@ demo: .venv/tool  ## the whole pipeline on this machine, ends with a summary and
 test: .venv/tests  ## all tests (real PostgreSQL, real containers, real workflows)
 	@$(MAKE) --no-print-directory lint types
 	$(BIN)/python tests/with_postgres.py $(BIN)/pytest -q --durations=8
+
+test-long: .venv/tests  ## what takes an hour: 1,000 walks over random histories, faults at every statement, real packages' histories
+	$(BIN)/python tests/with_postgres.py $(BIN)/pytest -q -m long -s --durations=8
 
 check: .venv/tests  ## lint, types and the quick tests, under a minute
 	@$(MAKE) --no-print-directory lint types
@@ -46,6 +49,12 @@ lock: .venv/tests  ## compile the locks of the image, the tool, its tests and th
 	@for set in ci tests ci/lastgood/local; do \
 	  CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o $$set/requirements.txt $$set/requirements.in; done
+
+migrations-table: .venv/tests  ## docs/migrations-comparison.md: our migrator and two other methods over pairs of builds
+	@PYTHONPATH=.:ci:docker $(BIN)/python tests/with_postgres.py $(BIN)/python -m tests.migrator.comparison
+
+bench-migrator: .venv/tests  ## docs/benchmarks-migrator.md: what the migrator costs over Django's own migrate
+	@PYTHONPATH=.:ci:docker $(BIN)/python tests/with_postgres.py $(BIN)/python -m tests.migrator.cost
 
 clean:  ## leaves no container, image, network, process or folder of ours behind
 	@if [ -x $(BIN)/lastgood ]; then $(BIN)/lastgood local clean --engine; fi

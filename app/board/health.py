@@ -40,7 +40,7 @@ class NotHealth(logging.Filter):
 
 
 def health() -> HttpResponse:
-    """Return the answer, made with one query."""
+    """Return the answer, made with a few small queries."""
     database = _database()
     reason = database.pop("reason", "")
     answer = {

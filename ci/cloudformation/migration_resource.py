@@ -8,7 +8,7 @@ it, so a request may need several tasks ("hops"). What is known of one is its op
         | 3: needs build X                  75: the same hop again
         v                                   4, 5, anything else: FAILED
     back by X --0--> forward by the wanted build again
-        | 3: needs build Y --> back by Y
+        | 3: needs build Y --> back by Y, or forward by Y: it has files that the wanted build has only squashed
 
 Events are delivered at least once: by the hop's number and the item's version a second delivery has no effect.
 Standard library and boto3 only: this file stands inline in bootstrap.yml (`python -m lastgood.deploy.inline`).
@@ -57,7 +57,7 @@ def next_step(operation: Item, outcome: Item) -> Item:
     hop = operation["hops"][-1]
     result = outcome["result"] or {}
     code = outcome["exit"]
-    if code == 0 and hop["direction"] == "forward":
+    if code == 0 and hop["direction"] == "forward" and hop["digest"] == operation["wanted"]["digest"]:
         return {"answer": "SUCCESS", "reason": "the database is in step with build " + operation["wanted"]["build"]}
     if code == 0:
         return _run(operation, operation["wanted"], "forward")
@@ -74,7 +74,7 @@ def next_step(operation: Item, outcome: Item) -> Item:
             )
         if needed["digest"] == hop["digest"]:
             return _failed(hop, outcome, f"build {hop['build']} asked for itself")
-        return _run(operation, needed, "back")
+        return _run(operation, needed, result.get("needs_direction") or "back")
     if code is None:
         return _failed(hop, outcome, "the task did not start")
     return _failed(hop, outcome, result.get("reason") or f"exit status {code}")
@@ -84,6 +84,8 @@ def _needed(operation: Item, hop: Item, result: Item) -> Item | None:
     """The build that must undo something first: named by the ledger, else the one that CloudFormation replaces."""
     if result.get("needs_digest"):
         return {"build": result.get("needs") or "unknown", "digest": result["needs_digest"]}
+    if result.get("needs") == operation["wanted"]["build"]:
+        return dict(operation["wanted"])
     old = operation.get("old")
     asked_before = any(past["direction"] == "back" for past in operation["hops"])
     if old and not asked_before and old["digest"] != hop["digest"]:
@@ -230,9 +232,9 @@ def start(operation: Item) -> None:
     definition = properties["TaskDefinition"]
     if hop["digest"] != operation["wanted"]["digest"]:
         definition = register(definition, properties["Image"], hop)
-    command = ["-m", "migrator", "forward"]
-    if hop["direction"] == "back":
-        command = ["-m", "migrator", "back", "--to", f"build:{operation['wanted']['build']}"]
+    command = ["-m", "migrator", hop["direction"]]
+    if hop["digest"] != operation["wanted"]["digest"] or hop["direction"] == "back":
+        command += ["--to", f"build:{operation['wanted']['build']}"]
     environment = [{"name": "LASTGOOD_HOP", "value": str(number)}]
     network = {"subnets": properties["Subnets"], "securityGroups": properties["SecurityGroups"]}
     started = client("ecs").run_task(

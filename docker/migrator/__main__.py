@@ -49,10 +49,18 @@ def parser() -> Parser:
         if name in ("plan", "back", "forward"):
             what = "path of a manifest, or build:NAME"
             sub.add_argument("--to", metavar="TARGET", required=name != "forward", help=what)
+            what = "manifests of further builds that may serve as stepping stones"
+            sub.add_argument("--via", metavar="FILE", nargs="+", action="extend", default=[], help=what)
         if name in MOVING:
             sub.add_argument("--wait", type=float, default=30, metavar="SECONDS", help="for another migrator (30)")
             what = "for a lock on a table (10)"
             sub.add_argument("--lock-timeout", type=float, default=10, metavar="SECONDS", help=what)
+            what = "try again for that long when a lock was in the way (60)"
+            sub.add_argument("--retry", type=float, default=60, metavar="SECONDS", help=what)
+            what = "for one statement (0: as long as it takes)"
+            sub.add_argument("--statement-timeout", type=float, default=0, metavar="SECONDS", help=what)
+            what = "run again what was interrupted outside a transaction"
+            sub.add_argument("--resume", action="store_true", help=what)
         elif name != "manifest":
             sub.add_argument("--json", action="store_true", help="one JSON document")
         if name == "forward":

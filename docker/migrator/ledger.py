@@ -5,14 +5,16 @@ Its two tables are made the way Django makes `django_migrations`: by no migratio
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from .errors import Refused
-from .manifest import Manifest, loads
-from .plan import Applied, Build, Facts
+from .manifest import SCHEMA, Manifest, loads
+from .world import Applied, Facts, Names, SeenBuild, Started
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -30,6 +32,26 @@ class Identity:
     actor: str = ""
 
 
+class Stored:
+    """A build that the database has met: its manifest is read from there when somebody asks for it."""
+
+    def __init__(self, ledger: Ledger, name: str, digest: str, replaces: str | None) -> None:
+        self.ledger, self.name, self.digest = ledger, name, digest
+        if replaces is not None:  # else written before there was such a column
+            self.replaces = {key: tuple(inside) for key, inside in json.loads(replaces).items()}
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The manifest of this build."""
+        text = self.ledger.builds.values_list("manifest", flat=True).get(build=self.name)
+        return loads(text, f"the stored manifest of build {self.name}", checked=True)
+
+    @cached_property
+    def replaces(self) -> Mapping[str, tuple[str, ...]]:
+        """What each squashed migration of this build replaces."""
+        return self.manifest.replaces
+
+
 @lru_cache(maxsize=None)
 def _models() -> tuple[Any, Any]:
     # Made on first use, like Django's own recorder: a model can't be defined before the apps are loaded.
@@ -42,8 +64,8 @@ def _models() -> tuple[Any, Any]:
     def text(**options: Any) -> Any:
         return models.CharField(**{"max_length": 255, **options})
 
-    def time() -> Any:
-        return models.DateTimeField()
+    def time(**options: Any) -> Any:
+        return models.DateTimeField(**options)
 
     class Entry(models.Model):
         id = number()
@@ -55,7 +77,7 @@ def _models() -> tuple[Any, Any]:
         commit = text()
         sha256 = text(max_length=64)
         started = time()
-        finished = time()
+        finished = time(null=True)  # None: it began outside a transaction, and nobody has seen it end
         actor = text()
 
         class Meta:
@@ -70,6 +92,9 @@ def _models() -> tuple[Any, Any]:
         commit = text()
         first_seen = time()
         manifest: Any = models.TextField()
+        # What a decision needs of all builds, so that it need not read all their manifests.
+        replaces: Any = models.TextField(null=True)
+        fingerprint: Any = models.TextField(null=True)
 
         class Meta:
             apps = Apps()
@@ -87,53 +112,89 @@ class Ledger:
         self.entries, self.builds = (model._default_manager.using(connection.alias) for model in _models())
 
     def ensure(self) -> None:
-        """Make the tables that are not there yet."""
+        """Make the tables and columns that are not there yet."""
         there = self._tables()
         for model in _models():
-            if model._meta.db_table not in there:
+            table = model._meta.db_table
+            if table not in there:
                 with self.connection.schema_editor() as editor:
                     editor.create_model(model)
+                continue
+            with self.connection.cursor() as cursor:
+                columns = {
+                    column.name: column for column in self.connection.introspection.get_table_description(cursor, table)
+                }
+            for field in model._meta.local_fields:
+                if field.column not in columns:
+                    with self.connection.schema_editor() as editor:
+                        editor.add_field(model, field)
+                elif field.null and not columns[field.column].null_ok:
+                    stricter = field.clone()
+                    stricter.null = False
+                    stricter.set_attributes_from_name(field.name)
+                    stricter.model = model
+                    with self.connection.schema_editor() as editor:
+                        editor.alter_field(model, stricter, field)
 
-    def record_build(self, manifest: Manifest, identity: Identity | None = None) -> None:
+    def record_build(self, manifest: Manifest, facts: Facts, identity: Identity | None = None) -> None:
         """Note that the build of `manifest` was here; `identity` if it is the one that is running.
 
         Raise Refused when another build was here under the same name.
         """
         from django.utils.timezone import now
 
-        text = manifest.dumps()
-        seen = self.builds.filter(build=manifest.build).first()
+        replaces = json.dumps({key: list(inside) for key, inside in sorted(manifest.replaces.items())})
+        seen = facts.builds.get(manifest.build)
         if seen is None:
             self.builds.create(
                 build=manifest.build,
                 digest=identity.digest if identity else "",
                 commit=(identity.commit if identity else "") or manifest.commit or "",
                 first_seen=now(),
-                manifest=text,
+                manifest=manifest.dumps(),
+                replaces=replaces,
             )
             return
-        if loads(seen.manifest, f"the stored manifest of build {manifest.build}").migrations != manifest.migrations:
+        if not seen.manifest.same_files(manifest):
             raise Refused(
                 f"the database knows another build {manifest.build} with other migrations: a name is one build's"
             )
+        row = self.builds.filter(build=manifest.build)
+        if seen.manifest.schema != SCHEMA and manifest.schema == SCHEMA:
+            row.update(manifest=manifest.dumps(), replaces=replaces)
         if identity and identity.digest and identity.digest != seen.digest:
             # The same code built again: the newest image is the one that is still in the registry.
-            self.builds.filter(pk=seen.pk).update(digest=identity.digest)
+            row.update(digest=identity.digest)
 
-    def write(self, direction: str, app: str, name: str, sha256: str, started: datetime, who: Identity) -> None:
-        """Note that `app.name` was applied or undone; call it inside the transaction that did it."""
+    def fingerprint(self, build: str) -> Mapping[str, str] | None:
+        """Return the schema that was there when `build` was last known to be right; None where nobody noted it."""
+        if "fingerprint" not in (self._columns("lastgood_build") if "lastgood_build" in self._tables() else ()):
+            return None
+        text = self.builds.filter(build=build).values_list("fingerprint", flat=True).first()
+        return json.loads(text) if text else None
+
+    def note_fingerprint(self, build: str, schema: Mapping[str, str]) -> None:
+        """Note what the schema is like, now that the database is what `build` wants."""
+        self.builds.filter(build=build).update(fingerprint=json.dumps(schema))
+
+    def begin(self, direction: str, app: str, name: str, sha256: str, started: datetime, who: Identity) -> None:
+        """Note that `app.name` is about to be applied or undone outside a transaction."""
+        self.entries.create(
+            app=app, name=name, direction=direction, sha256=sha256, started=started, finished=None, **asdict(who)
+        )
+
+    def write(
+        self, direction: str, app: str, name: str, sha256: str, started: datetime, who: Identity, *, begun: bool = False
+    ) -> None:
+        """Note that `app.name` was applied or undone; call it inside the transaction that did it, or, after `begin`, in the next."""
         from django.utils.timezone import now
 
+        if begun:
+            self.entries.filter(app=app, name=name, direction=direction, started=started).update(finished=now())
+            return
         self.entries.create(
             app=app, name=name, direction=direction, sha256=sha256, started=started, finished=now(), **asdict(who)
         )
-
-    def manifest(self, build: str) -> Manifest | None:
-        """Return the manifest of the build named `build`, None when it was never here."""
-        if "lastgood_build" not in self._tables():
-            return None
-        seen = self.builds.filter(build=build).first()
-        return loads(seen.manifest, f"the stored manifest of build {build}") if seen else None
 
     def facts(self) -> Facts:
         """Return all that the database says; nothing is written, tables that are missing count as empty."""
@@ -144,20 +205,19 @@ class Ledger:
         if "django_migrations" in there:
             recorded = MigrationRecorder(self.connection).migration_qs.order_by("id").values_list("app", "name")
             rows = dict.fromkeys(f"{app}.{name}" for app, name in recorded)
-        ledger: dict[str, Applied] = {}
-        if "lastgood_ledger" in there:
-            for entry in self.entries.order_by("id"):
-                key = f"{entry.app}.{entry.name}"
-                # A row that is there although the ledger saw it undone was applied behind our back: not known.
-                ledger.pop(key, None)
-                if entry.direction == FORWARD:
-                    ledger[key] = Applied(entry.build, entry.digest, entry.sha256)
-        builds: dict[str, Build] = {}
+        builds: dict[str, SeenBuild] = {}
         if "lastgood_build" in there:
-            for seen in self.builds.order_by("id"):
-                what = f"the stored manifest of build {seen.build}"
-                builds[seen.build] = Build(loads(seen.manifest, what), seen.digest)
-        return Facts(tuple(rows), ledger, builds)
+            columns = self._columns("lastgood_build")
+            fields = ("build", "digest", "replaces") if "replaces" in columns else ("build", "digest")
+            for name, digest, *replaces in self.builds.order_by("id").values_list(*fields):
+                builds[name] = Stored(self, name, digest, replaces[0] if replaces else None)
+        if "lastgood_ledger" not in there:
+            return Facts(tuple(rows), {}, builds)
+        entries = self.entries.order_by("id").values_list(
+            "app", "name", "direction", "build", "digest", "sha256", "started", "finished"
+        )
+        ledger, started = provenance(entries, Names(builds.values()))
+        return Facts(tuple(rows), ledger, builds, started)
 
     def history(self) -> list[dict[str, str]]:
         """Return the ledger, newest first; times in ISO 8601."""
@@ -169,6 +229,32 @@ class Ledger:
             for entry in self.entries.order_by("-id").values(*fields)
         ]
 
+    def _columns(self, table: str) -> set[str]:
+        with self.connection.cursor() as cursor:
+            return {column.name for column in self.connection.introspection.get_table_description(cursor, table)}
+
     def _tables(self) -> set[str]:
         with self.connection.cursor() as cursor:
             return set(self.connection.introspection.table_names(cursor))
+
+
+def provenance(entries: Iterable[tuple[Any, ...]], names: Names) -> tuple[Mapping[str, Applied], Mapping[str, Started]]:
+    """Return by original who applied it, and by migration what was begun and is not known to have ended.
+
+    `entries` are (app, name, direction, build, digest, sha256, started, finished), oldest first.
+    """
+    found: dict[str, Applied] = {}
+    begun: dict[str, Started] = {}
+    for app, name, direction, build, digest, sha256, started, finished in entries:
+        key = f"{app}.{name}"
+        by = Applied(build, digest, sha256, key if key in names.replaces else "")
+        begun.pop(key, None)
+        if finished is None:
+            begun[key] = Started(direction, by, started.isoformat())
+            continue
+        for original in names.originals(key):
+            # A row that is there although the ledger saw it undone was applied behind our back: not known.
+            found.pop(original, None)
+            if direction == FORWARD:
+                found[original] = by
+    return found, begun

@@ -1,4 +1,4 @@
-"""One migrator at a time: a session's advisory lock on PostgreSQL."""
+"""One migrator at a time: a session's advisory lock on PostgreSQL, a named lock on MySQL."""
 
 from __future__ import annotations
 
@@ -18,14 +18,21 @@ LOCK_NOT_AVAILABLE = "55P03"
 
 
 @contextmanager
-def held(connection: BaseDatabaseWrapper, *, what: str, wait: float, lock_timeout: float) -> Iterator[None]:
-    """Hold the lock, waiting at most `wait` seconds for it; on other databases than PostgreSQL do nothing.
+def held(
+    connection: BaseDatabaseWrapper, *, what: str, wait: float, lock_timeout: float, statement_timeout: float = 0
+) -> Iterator[None]:
+    """Hold the lock, waiting at most `wait` seconds for it; on SQLite do nothing.
 
-    While it is held, no statement waits longer than `lock_timeout` seconds for a lock on a table. `what` is what others
-    see in pg_stat_activity. Raise Busy, naming the holder, when the lock can't be had in time.
+    While it is held, no statement waits longer than `lock_timeout` seconds for a lock on a table, or runs longer than
+    `statement_timeout` seconds (0: as long as it takes). `what` is what others see in pg_stat_activity. Raise Busy, naming the
+    holder, when the lock can't be had in time.
     """
     from django.db import DatabaseError
 
+    if connection.vendor == "mysql":
+        with _held_by_name(connection, wait, lock_timeout):
+            yield
+        return
     if connection.vendor != "postgresql":
         yield
         return
@@ -39,6 +46,8 @@ def held(connection: BaseDatabaseWrapper, *, what: str, wait: float, lock_timeou
                 raise
             raise Busy(f"another migrator is at work on this database{_holder(connection)}: try again later") from error
         _limit(cursor, lock_timeout)
+        if statement_timeout:
+            _limit(cursor, statement_timeout, "statement_timeout")
     try:
         yield
     finally:
@@ -62,10 +71,26 @@ def assert_held(connection: BaseDatabaseWrapper) -> None:
             raise MigratorError("the lock was lost: connect to PostgreSQL directly, not through a transaction pooler")
 
 
-def _limit(cursor: object, seconds: float) -> None:
+@contextmanager
+def _held_by_name(connection: BaseDatabaseWrapper, wait: float, lock_timeout: float) -> Iterator[None]:
+    name = "CONCAT('lastgood ', DATABASE())"  # named locks are the whole server's
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT GET_LOCK({name}, %s)", [wait])
+        if cursor.fetchone() != (1,):
+            raise Busy("another migrator is at work on this database: try again later")
+        cursor.execute("SET SESSION lock_wait_timeout = %s", [max(1, round(lock_timeout))])
+    try:
+        yield
+    finally:
+        if connection.connection is not None and connection.is_usable():
+            with connection.cursor() as cursor:
+                cursor.execute(f"SELECT RELEASE_LOCK({name})")
+
+
+def _limit(cursor: object, seconds: float, what: str = "lock_timeout") -> None:
     # 0 would mean no limit at all.
     milliseconds = max(1, round(seconds * 1000))
-    cursor.execute("SELECT set_config('lock_timeout', %s, false)", [str(milliseconds)])  # type: ignore[attr-defined]
+    cursor.execute("SELECT set_config(%s, %s, false)", [what, str(milliseconds)])  # type: ignore[attr-defined]
 
 
 def _holder(connection: BaseDatabaseWrapper) -> str:

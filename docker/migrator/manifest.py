@@ -5,24 +5,32 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import schema
 from .errors import UsageError, cause
+from .operations import Loss, again, irreversible, losses
+from .squash import set_aside
 
 if TYPE_CHECKING:
-    from django.db.migrations import Migration as DjangoMigration
-    from django.db.migrations.loader import MigrationLoader
+    from .graph import AtomLoader
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)  # what databases hold of builds that were made earlier; 1 knew no loss
 
 
 @dataclass(frozen=True)
 class Migration:
-    """One migration file of a build; `dependencies` and `replaces` hold "app.name"."""
+    """One migration file of a build; `dependencies` and `replaces` hold "app.name".
+
+    What is said of operations is a description of each: `irreversible` have no way back, `lossy` take data that no undoing brings back,
+    `holds` make room for data that goes when they are undone. `again`: the directions ("forward", "back") in which it bears to be run once
+    more after an interruption, whatever had happened of it.
+    """
 
     app: str
     name: str
@@ -31,11 +39,17 @@ class Migration:
     replaces: tuple[str, ...] = ()
     atomic: bool = True
     irreversible: tuple[str, ...] = ()
+    lossy: tuple[str, ...] = ()
+    holds: tuple[str, ...] = ()
     rollback: str | None = None
+    again: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         return f"{self.app}.{self.name}"
+
+
+KNOWN = frozenset(each.name for each in fields(Migration))
 
 
 @dataclass(frozen=True)
@@ -46,16 +60,34 @@ class Manifest:
     django: str
     migrations: tuple[Migration, ...]
     commit: str | None = None
+    schema: int = field(default=SCHEMA, compare=False)  # of the text that it was read from
 
     @cached_property
     def by_key(self) -> Mapping[str, Migration]:
         return {migration.key: migration for migration in self.migrations}
+
+    @cached_property
+    def atoms(self) -> tuple[Migration, ...]:
+        """The migrations that this build runs one by one, in order: a squashed one only where files of its originals are gone."""
+        aside = set_aside(self.by_key, self.replaces)
+        return tuple(migration for migration in self.migrations if migration.key not in aside)
+
+    @cached_property
+    def replaces(self) -> Mapping[str, tuple[str, ...]]:
+        """What each squashed migration replaces."""
+        return {migration.key: migration.replaces for migration in self.migrations if migration.replaces}
 
     def __contains__(self, key: object) -> bool:
         return key in self.by_key
 
     def __getitem__(self, key: str) -> Migration:
         return self.by_key[key]
+
+    def same_files(self, other: Manifest) -> bool:
+        """Return whether both say the same of the same files; what an older schema did not say counts as the same."""
+        if self.schema == other.schema:
+            return self.migrations == other.migrations
+        return {one.key: one.sha256 for one in self.migrations} == {one.key: one.sha256 for one in other.migrations}
 
     def dumps(self) -> str:
         """Return the manifest as JSON text, the same text for the same files."""
@@ -75,56 +107,38 @@ def load(path: Path) -> Manifest:
     return loads(text, f"the manifest {path}")
 
 
-def loads(text: str, what: str) -> Manifest:
-    """Return the manifest in `text`; `what` names it in the UsageError raised when it is none."""
+def loads(text: str, what: str, *, checked: bool = False) -> Manifest:
+    """Return the manifest in `text`; `what` names it in the UsageError raised when it is none.
+
+    `checked`: it is one that we have stored ourselves, of which there may be many, and comparing it with the schema is most of the work.
+    """
     try:
         data = json.loads(text)
     except ValueError as error:
         raise UsageError(f"{what} is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise UsageError(f"{what} is not a JSON object")
-    if data.get("schema") != SCHEMA:
-        raise UsageError(f"{what} has schema {data.get('schema')!r}, this migrator reads schema {SCHEMA}")
-    try:
-        return Manifest(
-            build=_text(data, "build"),
-            django=_text(data, "django"),
-            commit=_optional(data, "commit"),
-            migrations=tuple(_migration(entry) for entry in data["migrations"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{what} is not valid: {cause(error)}") from error
-
-
-def _migration(data: dict[str, Any]) -> Migration:
-    if not isinstance(data["atomic"], bool):
-        raise TypeError("'atomic' is not true or false")
-    return Migration(
-        app=_text(data, "app"),
-        name=_text(data, "name"),
-        sha256=_text(data, "sha256"),
-        dependencies=_texts(data, "dependencies"),
-        replaces=_texts(data, "replaces"),
-        atomic=data["atomic"],
-        irreversible=_texts(data, "irreversible"),
-        rollback=_optional(data, "rollback"),
+    if data.get("schema") not in READABLE:
+        known = " and ".join(map(str, READABLE))
+        raise UsageError(f"{what} has schema {data.get('schema')!r}, this migrator reads schema {known}")
+    wrong = None if checked else schema.mistake(data, schema.manifest_schema())
+    if wrong:
+        raise UsageError(f"{what} is not valid: {wrong}")
+    return Manifest(
+        build=data["build"],
+        django=data["django"],
+        commit=data.get("commit"),
+        schema=data["schema"],
+        migrations=tuple(_migration(entry) for entry in data["migrations"]),
     )
 
 
-def _text(data: dict[str, Any], name: str) -> str:
-    if not isinstance(data[name], str) or not data[name]:
-        raise TypeError(f"{name!r} is not a text")
-    return str(data[name])
-
-
-def _optional(data: dict[str, Any], name: str) -> str | None:
-    return None if data.get(name) is None else _text(data, name)
-
-
-def _texts(data: dict[str, Any], name: str) -> tuple[str, ...]:
-    if not isinstance(data[name], list) or not all(isinstance(item, str) for item in data[name]):
-        raise TypeError(f"{name!r} is not a list of texts")
-    return tuple(data[name])
+def _migration(data: dict[str, Any]) -> Migration:
+    # What a newer migrator has stored may say more than this one knows.
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in data.items() if name in KNOWN
+    }
+    return Migration(**values)
 
 
 def compute(build: str, commit: str | None = None) -> Manifest:
@@ -132,41 +146,52 @@ def compute(build: str, commit: str | None = None) -> Manifest:
 
     Raise UsageError, with the cause, when its migrations can't be loaded.
     """
-    from django.db.migrations.loader import MigrationLoader
+    return from_loader(load_files(), build, commit)
+
+
+def load_files() -> AtomLoader:
+    """Return the loaded migration files of the project on the path. Raise UsageError, with the cause, when they can't be loaded."""
+    from .graph import AtomLoader
 
     try:
-        loader = MigrationLoader(None)
+        return AtomLoader()
     except Exception as error:  # whatever the project's own files raise
         raise UsageError(f"the project's migrations do not load: {cause(error)}") from error
-    return from_loader(loader, build, commit)
 
 
-def from_loader(loader: MigrationLoader, build: str, commit: str | None = None) -> Manifest:
+def hashes(loader: AtomLoader) -> Mapping[str, str]:
+    """Return the sha256 of each migration file that `loader` has loaded, by migration."""
+    return {f"{app}.{name}": _sha256(loader, (app, name)) for app, name in loader.disk_migrations}
+
+
+def from_loader(loader: AtomLoader, build: str, commit: str | None = None) -> Manifest:
     """Return the manifest of the files that `loader` has loaded."""
     import django
 
+    order = _order(loader)
+    told = losses(loader, order)
     return Manifest(
         build=build,
         commit=commit or None,
         django=django.get_version(),
-        migrations=tuple(_describe(loader, key) for key in _order(loader)),
+        migrations=tuple(_describe(loader, key, told.get(key, Loss())) for key in order),
     )
 
 
-def _order(loader: MigrationLoader) -> list[tuple[str, str]]:
-    """Return every migration on disk in Django's own order; replaced ones come right before what replaces them."""
+def _order(loader: AtomLoader) -> list[tuple[str, str]]:
+    """Return every migration on disk: the atoms in Django's own order, and behind what they replace those that are none."""
     order: dict[tuple[str, str], None] = {}
     for leaf in loader.graph.leaf_nodes():
-        for key in loader.graph.forwards_plan(leaf):
-            if key not in order:
-                for replaced in loader.disk_migrations[key].replaces:
-                    if replaced in loader.disk_migrations:
-                        order.setdefault((replaced[0], replaced[1]), None)
-                order[key] = None
-    return list(order)
+        order |= dict.fromkeys(loader.graph.forwards_plan(leaf))
+    aside = [key for key in sorted(loader.disk_migrations) if key not in order]
+    found = list(order)
+    for key in sorted(aside, key=lambda one: len(loader.disk_migrations[one].replaces)):
+        inside = [found.index(one) for one in map(tuple, loader.disk_migrations[key].replaces) if one in found]
+        found.insert(max(inside, default=len(found) - 1) + 1, key)
+    return found
 
 
-def _describe(loader: MigrationLoader, key: tuple[str, str]) -> Migration:
+def _describe(loader: AtomLoader, key: tuple[str, str], told: Loss) -> Migration:
     migration = loader.disk_migrations[key]
     rollback = getattr(migration, "rollback", None)
     if rollback is not None and not (isinstance(rollback, str) and rollback.strip()):
@@ -182,36 +207,16 @@ def _describe(loader: MigrationLoader, key: tuple[str, str]) -> Migration:
         replaces=tuple(f"{app}.{name}" for app, name in migration.replaces),
         atomic=bool(migration.atomic),
         irreversible=tuple(irreversible(migration)),
+        lossy=told.lossy,
+        holds=told.holds,
         rollback=rollback,
+        again=() if migration.atomic else tuple(again(migration)),
     )
 
 
-def _sha256(loader: MigrationLoader, key: tuple[str, str]) -> str:
+def _sha256(loader: AtomLoader, key: tuple[str, str]) -> str:
     module = sys.modules[f"{loader.migrations_module(key[0])[0]}.{key[1]}"]
     path = Path(module.__file__ or "")
     if path.suffix != ".py":
         raise UsageError(f"{key[0]}.{key[1]} has no source file: migrations must be shipped as .py files")
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def irreversible(migration: DjangoMigration) -> Iterator[str]:
-    """Yield a description of each operation of `migration` that has no way back."""
-    for operation in _operations(migration.operations):
-        if not operation.reversible:
-            yield _name(operation)
-
-
-def _operations(operations: Any) -> Iterator[Any]:
-    # SeparateDatabaseAndState always calls itself reversible; what it wraps is run, so that is what counts.
-    for operation in operations:
-        yield operation
-        yield from _operations(getattr(operation, "database_operations", ()))
-
-
-def _name(operation: Any) -> str:
-    kind = type(operation).__name__
-    if kind == "RunPython":
-        return f"RunPython({getattr(operation.code, '__name__', '…')})"
-    if kind == "RunSQL":
-        return f"RunSQL({' '.join(str(operation.sql).split())[:60]})"
-    return str(operation.describe())

@@ -15,6 +15,7 @@ class Result:
     status: str = "failed"
     needs: str | None = None
     needs_digest: str | None = None
+    needs_direction: str | None = None
     reason: str | None = None
     undone: list[str] = field(default_factory=list)
     applied: list[str] = field(default_factory=list)

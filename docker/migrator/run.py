@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
-from time import monotonic
+from itertools import count
+from random import uniform
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.recorder import MigrationRecorder
 
-from . import lock
+from . import deferred, lock
 from .errors import Busy, MigratorError, cause, sqlstate
 from .ledger import BACK, FORWARD, Identity, Ledger
 from .manifest import Manifest
 from .output import progress
 from .plan import Segment
 from .signals import send_post_migrate, send_pre_migrate
+from .world import Names
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.migrations import Migration
     from django.db.migrations.state import ProjectState
+
+    from .graph import AtomLoader
 
 TRY_AGAIN = {"55P03": "a lock was not to be had in time", "40P01": "a deadlock"}
 
@@ -34,15 +40,52 @@ class Executor(MigrationExecutor):
     between leaves a schema that its own record denies.
     """
 
-    def __init__(self, connection: BaseDatabaseWrapper) -> None:
-        super().__init__(connection)
+    def __init__(self, connection: BaseDatabaseWrapper, loader: AtomLoader, manifest: Manifest, who: Identity) -> None:
+        # Django's own would build its own loader, which chooses between squashed and original by the rows.
+        self.connection = connection
+        self.loader: AtomLoader = loader
+        self.recorder = MigrationRecorder(connection)
+        self.progress_callback = None
         self.ledger = Ledger(connection)
-        self.identity = Identity("")
-        self.manifest = Manifest("", "", ())
+        self.identity, self.manifest = who, manifest
+        self.names, self.rows = Names([manifest]), set[str]()
+        self.applied: set[str] = set()
+        self.untidy: dict[str, bool] = {}
+        self._whole: Any = None
 
-    def writes_as(self, identity: Identity, manifest: Manifest) -> None:
-        """Set who writes the ledger, and where the hashes of the files come from."""
-        self.identity, self.manifest = identity, manifest
+    def start_from(self, rows: Iterable[str], names: Names, applied: Iterable[str] | None = None) -> None:
+        """Set what is applied: what `rows` of django_migrations say, read with `names`, or `applied` (originals) where they are wrong."""
+        self.names, self.rows = names, set(rows)
+        self.applied = set(names.state(self.rows) if applied is None else applied)
+        # Squashed migrations known by now may have rows that are stale, or lack theirs.
+        whole = names.rows(self.applied, self.applied.union(*(names.originals(row) for row in self.rows)))
+        self.untidy = {key: there for key, there in whole.items() if there != (key in self.rows)}
+        atoms = (tuple(migration.key.split(".", 1)) for migration in self.manifest.atoms)
+        self.loader.set_applied((app, name) for app, name in atoms if names.originals(f"{app}.{name}") <= self.applied)
+
+    def remember(self) -> tuple[Any, ...]:
+        """Return what `go_back_to` needs when a transaction was rolled back."""
+        return set(self.rows), set(self.applied), dict(self.untidy), dict(self.loader.applied_migrations)
+
+    def go_back_to(self, before: tuple[Any, ...]) -> None:
+        """Know again what was known at `before`."""
+        self.rows, self.applied, self.untidy, self.loader.applied_migrations = (type(one)(one) for one in before)
+
+    def tidy(self) -> None:
+        """Write the rows that belong there, in a transaction; they say nothing else of what is applied."""
+        with transaction.atomic(using=self.connection.alias):
+            self._set_rows(self.untidy)
+        self.untidy = {}
+
+    def _set_rows(self, rows: Mapping[str, bool]) -> None:
+        for key, there in rows.items():
+            app, name = key.split(".", 1)
+            if there and key not in self.rows:
+                self.recorder.record_applied(app, name)
+                self.rows.add(key)
+            elif not there and key in self.rows:
+                self.recorder.record_unapplied(app, name)
+                self.rows.discard(key)
 
     def apply_migration(
         self, state: ProjectState, migration: Migration, fake: bool = False, fake_initial: bool = False
@@ -53,50 +96,96 @@ class Executor(MigrationExecutor):
 
     def unapply_migration(self, state: ProjectState, migration: Migration, fake: bool = False) -> ProjectState:
         """Undo `migration` and record that; in one transaction unless it is not atomic."""
-        with self._step(migration, BACK) as editor:
+        with _as_they_were(migration.operations), self._step(migration, BACK) as editor:
             return migration.unapply(state, editor)
+
+    def migration_plan(self, targets: Any, clean_start: bool = False) -> Any:
+        """Return Django's plan; the one of everything is asked for again and again, and always the same."""
+        if not clean_start:
+            return super().migration_plan(targets)
+        if self._whole is None:
+            self._whole = super().migration_plan(targets, clean_start=True)
+        return list(self._whole)
+
+    def _migrate_all_backwards(self, plan: Any, full_plan: Any, fake: bool) -> Any:
+        # Django gives each migration the state of what its plan has before it, by the apps' names; what stays belongs there, too: to rename
+        # a content type back, for one, the models of contenttypes must be known.
+        going = {migration for migration, _ in plan}
+        stays = [step for step in full_plan if step[0] not in going]
+        ordered = stays + [step for step in full_plan if step[0] in going]
+        return super()._migrate_all_backwards(plan, ordered, fake)  # type: ignore[misc]
 
     @contextmanager
     def _step(self, migration: Migration, direction: str) -> Iterator[Any]:
         from django.utils.timezone import now
 
         started, clock = now(), monotonic()
+        atomic = self.atomic(migration)
         try:
-            with self.connection.schema_editor(atomic=migration.atomic) as editor:
+            if not atomic:
+                self._begin(migration, direction, started)
+            with self.connection.schema_editor(atomic=migration.atomic) as editor, deferred.settled(editor):
                 yield editor
                 # What the editor keeps for the end (foreign keys, indexes) must come before the record, not after it.
                 while editor.deferred_sql:
                     editor.execute(editor.deferred_sql.pop(0), None)
-                if migration.atomic:
+                if atomic:
                     self._record(migration, direction, started)
-            if not migration.atomic:
+            if not atomic:
                 with transaction.atomic(using=self.connection.alias):
-                    self._record(migration, direction, started)
+                    self._record(migration, direction, started, begun=True)
         except Exception as error:
-            raise _failure(migration, error) from error
+            raise _failure(migration, error, atomic=atomic) from error
         done = "applied" if direction == FORWARD else "undone"
         progress(f"{done}  {migration}  {monotonic() - clock:.2f} s")
 
-    def _record(self, migration: Migration, direction: str, started: datetime) -> None:
+    def atomic(self, migration: Migration) -> bool:
+        """Return whether `migration` is done as a whole or not at all here."""
+        return bool(migration.atomic) and bool(self.connection.features.can_rollback_ddl)
+
+    def _begin(self, migration: Migration, direction: str, started: datetime) -> None:
+        sha256 = self.manifest[str(migration)].sha256
+        self.ledger.begin(direction, migration.app_label, migration.name, sha256, started, self.identity)
+
+    def _record(self, migration: Migration, direction: str, started: datetime, *, begun: bool = False) -> None:
         app, name = migration.app_label, migration.name
+        touched = self.names.originals(str(migration))
         if direction == FORWARD:
-            self.recorder.record_applied(app, name)
+            self.applied |= touched
             self.loader.applied_migrations[app, name] = migration
         else:
-            self.recorder.record_unapplied(app, name)
+            self.applied -= touched
             self.loader.applied_migrations.pop((app, name), None)
-        self.ledger.write(direction, app, name, self.manifest[str(migration)].sha256, started, self.identity)
-        if self.connection.vendor == "postgresql" and self.connection.in_atomic_block:
-            # Rows that wait for their deferred check would stop the next migration from altering their table.
-            with self.connection.cursor() as cursor:
-                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-                cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+        # For every build, plain Django's included: what is applied, and each squashed migration all of which is.
+        self._set_rows({**self.untidy, **self.names.rows(self.applied, touched)})
+        self.untidy = {}
+        self.ledger.write(
+            direction, app, name, self.manifest[str(migration)].sha256, started, self.identity, begun=begun
+        )
+        deferred.settle(self.connection)
 
 
-def run(executor: Executor, segments: Iterable[Segment], direction: str, done: list[str]) -> None:
+@contextmanager
+def _as_they_were(operations: Iterable[Any]) -> Iterator[None]:
+    """Put operations back when undoing them fails: Django's renames turn themselves round while they are undone."""
+    every = list(operations)
+    for operation in every:  # grows while it is walked
+        every += getattr(operation, "database_operations", ())
+    was = [(operation, dict(vars(operation))) for operation in every]
+    try:
+        yield
+    except BaseException:
+        for operation, values in was:
+            vars(operation).clear()
+            vars(operation).update(values)
+        raise
+
+
+def run(executor: Executor, segments: Iterable[Segment], direction: str, done: list[str], *, retry: float = 0) -> None:
     """Run `segments` one after the other; `done` grows by what is committed.
 
-    Raise MigratorError for the migration that fails: of its segment nothing is left, unless it is not atomic.
+    A segment that a lock was in the way of is tried again for `retry` seconds. Raise MigratorError for the migration that fails: of its
+    segment nothing is left, unless it is not atomic.
     """
     connection, segments = executor.connection, tuple(segments)
     backwards = direction == BACK
@@ -105,36 +194,54 @@ def run(executor: Executor, segments: Iterable[Segment], direction: str, done: l
     before = executor._create_project_state(with_applied_migrations=True)  # type: ignore[attr-defined]
     send_pre_migrate(connection, before.apps, plan)
     state = before.clone()
+    until = monotonic() + retry
     for segment in segments:
         part = [(migrations[key], backwards) for key in segment.migrations]
-        clock = monotonic()
-        # One migration alone brings its own transaction, if it wants any.
-        several = len(part) > 1
-        try:
-            with transaction.atomic(using=connection.alias) if several else nullcontext():
-                lock.assert_held(connection)
-                state = executor.migrate(None, plan=part, state=None if backwards else state)
-        except BaseException:
-            if several:
-                progress(f"nothing of these {len(part)} migrations was committed")
-            raise
+        state = _segment(executor, part, None if backwards else state, until)
         done.extend(segment.migrations)
-        if several:
-            progress(f"committed {len(part)} migrations in one transaction  {monotonic() - clock:.2f} s")
-    if not segments:
-        state = executor.migrate(None, plan=[])
+    if executor.untidy:
+        executor.tidy()
     try:
         send_post_migrate(connection, state, plan)
     except Exception as error:
         raise MigratorError(f"post_migrate: {cause(error)}") from error
 
 
-def _failure(migration: Migration, error: Exception) -> MigratorError:
+def _segment(executor: Executor, part: list[Any], state: Any, until: float) -> Any:
+    """Run one segment until it is done or `until` (of the monotonic clock) has come; returns the state after it."""
+    connection = executor.connection
+    # One migration alone brings its own transaction, if it wants any.
+    several = len(part) > 1
+    before = executor.remember()
+    for attempt in count():
+        clock = monotonic()
+        try:
+            with transaction.atomic(using=connection.alias) if several else nullcontext():
+                lock.assert_held(connection)
+                state = executor.migrate(None, plan=part, state=state)
+        except BaseException as error:
+            if several:
+                progress(f"nothing of these {len(part)} migrations was committed")
+            pause = min(8.0, 0.25 * 2**attempt) * uniform(0.5, 1)  # noqa: S311
+            if not isinstance(error, Busy) or monotonic() + pause > until:
+                raise
+            progress(f"a lock was in the way: trying again in {pause:.1f} s")
+            sleep(pause)
+            executor.go_back_to(before)
+            state = None  # what was there is half changed: Django works it out again from what is applied
+        else:
+            if several:
+                progress(f"committed {len(part)} migrations in one transaction  {monotonic() - clock:.2f} s")
+            break
+    return state
+
+
+def _failure(migration: Migration, error: Exception, *, atomic: bool) -> MigratorError:
     text = f"{migration}: {cause(error)}"
-    if not migration.atomic:
-        text += "; it is not atomic, so a part of it may have stayed"
+    if not atomic:
+        text += "; it is not atomic, so a part of it may have stayed: clear that away, then pass --resume"
     again = TRY_AGAIN.get(sqlstate(error) or "")
     progress(f"failed   {text}")
-    if again and migration.atomic:
+    if again and atomic:
         return Busy(f"{text} ({again}: try again)")
     return MigratorError(text)

@@ -21,6 +21,8 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from .fleet import Fleet
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEADLINE = 30  # seconds that a condition may take to come true
 
@@ -320,3 +322,19 @@ def builds(
 @pytest.fixture(name="wait_for")
 def wait_for_fixture() -> Callable[[Callable[[], Any], str], Any]:
     return wait_for
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Give the server that forks a worker for each build."""
+    fleet = Fleet(tmp_path_factory.mktemp("fleet"))
+    yield fleet
+    fleet.stop()
+
+
+@pytest.fixture(scope="module")
+def shared(server: Server) -> Iterator[Database]:
+    """Give a database for many examples, each of which empties it first."""
+    database = server.create()
+    yield database
+    server.drop(database)

@@ -27,6 +27,7 @@ def test_forward_build_by_build(builds: Any, database: Any) -> None:
         "status": "done",
         "needs": None,
         "needs_digest": None,
+        "needs_direction": None,
         "reason": None,
         "undone": [],
         "applied": first.result["applied"],
@@ -94,18 +95,36 @@ def test_back_over_several_builds_in_one_go(builds: Any, database: Any) -> None:
     v3.run("forward")
     plan = json.loads(v1.run("plan", "--to", "build:v1", "--json").stdout)
     order = ["shop.0003_slug", "billing.0001_initial", "shop.0002_price"]
-    assert plan == {
-        "status": "done",
-        "reason": None,
-        "target": "v1",
-        "phases": [
+    (phase,) = plan.pop("phases")
+    assert plan == {"status": "done", "reason": None, "target": "v1"}
+    details = phase.pop("details")
+    assert phase == {
+        "build": "v3",
+        "direction": "back",
+        "migrations": order,
+        "segments": [{"atomic": True, "migrations": order}],
+        "predecessor": None,
+    }
+    assert details[1] == {
+        "migration": "billing.0001_initial",
+        "atomic": True,
+        "reversible": True,
+        "lossy": ["Create model Invoice"],
+        "rollback": None,
+        "operations": None,
+        "unknown": "only build v3 has the files",
+    }
+    plan = json.loads(v3.run("plan", "--to", "build:v1", "--json").stdout)
+    assert plan["phases"][0]["details"][1] == {
+        **details[1],
+        "operations": [
             {
-                "build": "v3",
-                "direction": "back",
-                "migrations": order,
-                "segments": [{"atomic": True, "migrations": order}],
+                "description": "Create model Invoice",
+                "sql": [{"statement": 'DROP TABLE "billing_invoice" CASCADE;', "lock": "ACCESS EXCLUSIVE"}],
+                "is_sql": True,
             }
         ],
+        "unknown": None,
     }
     needs = v1.run("forward").result
     assert (needs["needs"], needs["reason"]) == (
@@ -226,7 +245,7 @@ def test_a_migration_that_is_not_atomic_runs_alone(database: Any, make: Any, his
     v2.run("forward")
     index = (
         "AddIndexConcurrently('item', models.Index(fields=['name'], name='item_name')),"
-        "migrations.RunSQL('SELECT 1/(SELECT count(*) FROM shop_item)', '')"
+        "migrations.RunSQL('SELECT 1/(SELECT count(*) FROM shop_item)', 'SELECT 1')"
     )
     imports = "from django.contrib.postgres.operations import AddIndexConcurrently"
     fifth = "migrations.AddField('item', 'size', models.IntegerField(default=0))"
@@ -240,12 +259,27 @@ def test_a_migration_that_is_not_atomic_runs_alone(database: Any, make: Any, his
     # What came before it is committed; it failed half way, and says so.
     assert failed.moved == (5, "failed", [], ["shop.0003_slug"])
     assert failed.result["reason"] == (
-        "shop.0004_index: DataError: division by zero; it is not atomic, so a part of it may have stayed"
+        "shop.0004_index: DataError: division by zero; it is not atomic, so a part of it may have stayed: clear that away, "
+        "then pass --resume"
     )
     assert database.applied() == V3
     database.rows("INSERT INTO shop_item (name, price, slug) VALUES ('One', 1, 'one') RETURNING id")
+    again = later.run("forward")
+    assert again.moved == (4, "refused", [], [])
+    ((began,),) = database.rows("SELECT started FROM lastgood_ledger WHERE finished IS NULL")
+    assert again.result["reason"] == (
+        f"shop.0004_index: build later began to apply it at {began.isoformat()[:19]}, outside a transaction, and nobody saw it end, so a "
+        "part of it may be there: clear that away, or make sure that its operations bear it (IF EXISTS), and pass --resume"
+    )
+    assert later.run("check").stdout.splitlines()[-1] == "  interrupted  shop.0004_index"
+    assert (
+        later.run("history").stdout.splitlines()[0] == "interrupted          forward  shop.0004_index  later by tests"
+    )
+    # A build that does not want it undoes what is there; dropping an index that is not there is no mistake.
+    assert v2.run("forward", "--resume").result["needs"] == "later"
     database.connection.execute("DROP INDEX item_name")
-    assert later.run("forward").moved == (0, "done", [], ["shop.0004_index", "shop.0005_size"])
+    assert later.run("forward", "--resume").moved == (0, "done", [], ["shop.0004_index", "shop.0005_size"])
+    assert database.rows("SELECT count(*) FROM lastgood_ledger WHERE finished IS NULL") == [(1,)]
     order = ["shop.0005_size", "shop.0004_index", "shop.0003_slug"]
     assert later.run("back", "--to", "build:v2").moved == (0, "done", order, [])
     assert database.applied() == V2
@@ -282,3 +316,34 @@ def test_a_database_that_was_there_before_us(builds: Any, database: Any) -> None
     )
     assert v3.run("back", "--to", "build:v1").moved == (0, "done", V2[:0:-1], [])
     assert v1.run("forward").moved == (0, "nothing", [], [])
+
+
+OLDER = [
+    "ALTER TABLE lastgood_ledger ALTER COLUMN finished SET NOT NULL",
+    "ALTER TABLE lastgood_build DROP COLUMN replaces",
+    "ALTER TABLE lastgood_build DROP COLUMN fingerprint",
+    """UPDATE lastgood_build SET manifest = regexp_replace(
+        replace(manifest, '"schema": 2', '"schema": 1'), '"(lossy|holds|again)": \\[[^]]*\\],', '', 'g')""",
+]
+
+
+def test_a_ledger_that_an_older_migrator_made(builds: Any, database: Any) -> None:
+    """Its tables get the columns that they lack, its manifests are read, and those of running builds renewed."""
+    v1, v2, v3, _ = builds
+    v1.run("forward")
+    v2.run("forward")
+    columns = (
+        "SELECT table_name, column_name, is_nullable FROM information_schema.columns"
+        " WHERE table_name LIKE 'lastgood%' ORDER BY 1, 2"
+    )
+    before = database.rows(columns)
+    for statement in OLDER:
+        database.connection.execute(statement)
+    assert v2.run("check").stdout == "in step with build v2\n"
+    assert v1.run("plan", "--to", "build:v1").exit_status == 0
+    assert v3.run("forward").moved == (0, "done", [], ["shop.0003_slug"])
+    assert database.rows(columns) == before
+    assert v3.run("back", "--to", "build:v1").moved == (0, "done", V3[:0:-1], [])
+    assert v1.run("forward").moved == (0, "nothing", [], [])
+    schemas = database.rows("SELECT build, manifest::json ->> 'schema' FROM lastgood_build ORDER BY 1")
+    assert schemas == [("v1", "2"), ("v2", "1"), ("v3", "2")]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
+import django
 import pytest
 
 STATE = """
@@ -29,7 +30,7 @@ print(json.dumps([state, inside == state, len(queries)]))
 
 @pytest.mark.postgres
 @pytest.mark.slow
-def test_state_costs_one_query(builds: Any, database: Any, tmp_path: Any) -> None:
+def test_state_costs_little(builds: Any, database: Any, tmp_path: Any) -> None:
     def state(project: Any) -> Any:
         path = tmp_path / f"{project.build}.json"
         path.write_text(project.run("manifest").stdout)
@@ -43,10 +44,15 @@ def test_state_costs_one_query(builds: Any, database: Any, tmp_path: Any) -> Non
     found, same, _ = state(v1)
     assert (found["state"], found["missing"][-1], found["extra"], same) == ("behind", "shop.0001_initial", [], True)
     v2.run("forward")
-    assert state(v2) == [{"state": "in step", "build": "v2", "missing": [], "extra": []}, True, 1]
-    assert state(v3) == [{"state": "behind", "build": "v3", "missing": ["shop.0003_slug"], "extra": []}, True, 1]
+    good = {"state": "in step", "build": "v2", "missing": [], "extra": [], "tampered": [], "interrupted": []}
+    assert state(v2) == [good, True, 2]
+    assert state(v3) == [{**good, "state": "behind", "build": "v3", "missing": ["shop.0003_slug"]}, True, 2]
     extra = ["shop.0002_price", "billing.0001_initial"]
-    assert state(v1) == [{"state": "ahead", "build": "v1", "missing": [], "extra": extra}, True, 1]
+    assert state(v1) == [{**good, "state": "ahead", "build": "v1", "extra": extra}, True, 3]
+    path = v2.folder / "shop/migrations/0002_price.py"
+    path.write_text(path.read_text() + "# edited\n")
+    assert state(v2) == [{**good, "tampered": ["shop.0002_price"]}, True, 2]
+    assert v2.run("check").stdout == "tampered with build v2\n  tampered  shop.0002_price\n"
 
 
 @pytest.mark.postgres
@@ -71,12 +77,42 @@ def test_what_people_see(builds: Any, database: Any) -> None:
     }
     assert entry["started"] <= entry["finished"]
     assert v2.run("plan", "--to", "build:v2").stdout == "nothing to do for build v2\n"
+    cascade = " CASCADE" if django.VERSION < (6, 0) else ""
     assert v2.run("plan", "--to", "build:v1").stdout == (
         "to build v1:\n"
         "1. back, by build v2\n"
         "     billing.0001_initial  (in one transaction)\n"
+        "       - Create model Invoice\n"
+        '           DROP TABLE "billing_invoice" CASCADE;  [ACCESS EXCLUSIVE]\n'
+        "       loses the data of: Create model Invoice\n"
         "     shop.0002_price  (in one transaction)\n"
+        "       - Add field price to item\n"
+        f'           ALTER TABLE "shop_item" DROP COLUMN "price"{cascade};  [ACCESS EXCLUSIVE]\n'
+        "       loses the data of: Add field price to item\n"
     )
+
+
+@pytest.mark.postgres
+@pytest.mark.slow
+def test_what_has_drifted(builds: Any, database: Any) -> None:
+    """The schema is compared with what it was when this build was here last, whatever the order of its columns."""
+    _, v2, v3, _ = builds
+    v2.run("forward")
+    v3.run("forward")
+    v3.run("back", "--to", "build:v2")
+    assert "drifted" not in v2.run("forward").stdout
+    database.connection.execute("ALTER TABLE shop_item DROP COLUMN price")
+    database.connection.execute("ALTER TABLE shop_item ADD COLUMN price integer NOT NULL DEFAULT 0")
+    assert v2.run("check").stdout == "in step with build v2\n  drifted  shop_item\n"  # Django leaves no default there
+    v3.run("forward")
+    told = v3.run("back", "--to", "build:v2").stdout + v2.run("forward").stdout
+    assert "drifted" not in told  # nothing was moved by v2, so nothing was looked at
+    database.connection.execute("ALTER TABLE shop_item ALTER COLUMN price DROP DEFAULT")
+    assert v2.run("check").stdout == "in step with build v2\n"
+    database.connection.execute("CREATE INDEX later ON shop_item (price)")
+    note = "note: the table shop_item has drifted: it is not what it was when build v3 was here last"
+    assert note in v3.run("forward").stdout.splitlines()
+    assert json.loads(v3.run("check", "--json").stdout)["drifted"] == ["shop_item"]
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -118,10 +119,36 @@ def test_a_reader_in_the_way(builds: Any, database: Any) -> None:
     v2.run("forward")
     with psycopg.connect(database.info) as reader:
         reader.execute("SELECT * FROM shop_item")
-        run = v3.run("forward", "--lock-timeout", "0.2")
+        run = v3.run("forward", "--lock-timeout", "0.2", "--retry", "0")
     assert run.moved == (75, "busy", [], [])
     assert run.result["reason"] == (
         "shop.0003_slug: OperationalError: canceling statement due to lock timeout "
         "(a lock was not to be had in time: try again)"
     )
     assert v3.run("forward").moved == (0, "done", [], ["shop.0003_slug"])
+
+
+def test_a_reader_that_goes_away_in_time(builds: Any, database: Any, wait_for: Callable[..., Any]) -> None:
+    """The segment is tried again as a whole; what was undone with the first try is not taken for done."""
+    v1, _, v3, _ = builds
+    v1.run("forward")
+    with psycopg.connect(database.info) as reader:
+        reader.execute("SELECT * FROM shop_item")
+        process = v3.start("forward", "--lock-timeout", "0.1")
+        assert process.stdout
+        told = iter(process.stdout.readline, "")
+        assert any(line.startswith("a lock was in the way: trying again in ") for line in told)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (0, "")
+    applied = ["shop.0002_price", "billing.0001_initial", "shop.0003_slug"]
+    assert json.loads(stdout.splitlines()[-1])["applied"] == applied
+    assert database.applied() == ["shop.0001_initial", *applied]
+
+
+def test_a_statement_that_takes_too_long(builds: Any, gated: Any, database: Any) -> None:
+    builds[2].run("forward")
+    close_gate(database)
+    failed = gated.run("forward", "--statement-timeout", "0.2")
+    open_gate(database)
+    assert failed.moved == (5, "failed", [], [])
+    assert failed.result["reason"] == "shop.0004_size: OperationalError: canceling statement due to statement timeout"

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
-from migrator import manifest
+from migrator import manifest, schema
 from migrator.errors import UsageError, without_secrets
 
 ENTRY = {
@@ -20,9 +21,12 @@ ENTRY = {
     "replaces": [],
     "atomic": True,
     "irreversible": [],
+    "lossy": [],
+    "holds": [],
     "rollback": None,
+    "again": [],
 }
-GOOD: dict[str, Any] = {"schema": 1, "build": "v1", "django": "5.2", "migrations": [ENTRY]}
+GOOD: dict[str, Any] = {"schema": 2, "build": "v1", "django": "5.2", "migrations": [ENTRY]}
 
 IRREVERSIBLE = """
 migrations.RunPython(drop),
@@ -50,7 +54,8 @@ def test_what_it_says_of_each_migration(make: Any, migration: Callable[..., str]
     run = project.run("manifest", LASTGOOD_COMMIT="")
     assert (run.exit_status, run.stderr) == (0, "")
     data = json.loads(run.stdout)
-    assert (data["schema"], data["build"], "commit" in data) == (1, "v1", False)
+    jsonschema.validate(data, schema.manifest_schema())
+    assert (data["schema"], data["build"], "commit" in data) == (2, "v1", False)
     ours = [entry for entry in data["migrations"] if entry["app"] in ("shop", "billing")]
     assert ours == [
         {**ENTRY, "sha256": hashlib.sha256(first.encode()).hexdigest()},
@@ -61,6 +66,7 @@ def test_what_it_says_of_each_migration(make: Any, migration: Callable[..., str]
             "dependencies": ["shop.0001_initial"],
             "atomic": False,
             "irreversible": ["RunPython(drop)", "RunSQL(DELETE FROM shop_item)"],
+            "lossy": ["RunSQL(DELETE FROM shop_item)"],
             "rollback": "it is a cache",
         },
         {
@@ -120,7 +126,7 @@ def test_a_project_that_does_not_load(make: Any, change: dict[str, str], message
 
 def test_an_app_that_does_not_load(make: Any) -> None:
     project = make(None, "v1", {})
-    (project.folder / "settings.py").write_text("INSTALLED_APPS = ['shop']\nSECRET_KEY = 'x'\n")
+    (project.folder / "settings.py").write_text("INSTALLED_APPS = ['shop']\nSECRET_KEY = 'x'\nUSE_TZ = True\n")
     run = project.run("manifest")
     message = "the apps of settings do not load: ModuleNotFoundError: No module named 'shop'\n"
     assert (run.exit_status, run.stdout, run.stderr) == (2, "", message)
@@ -158,21 +164,32 @@ def test_a_rollback_must_say_why(make: Any, migration: Callable[..., str]) -> No
     [
         ("{", "it is not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
         ("[]", "it is not a JSON object"),
-        ("{}", "it has schema None, this migrator reads schema 1"),
-        (json.dumps({**GOOD, "schema": 2}), "it has schema 2, this migrator reads schema 1"),
-        (json.dumps({**GOOD, "build": 7}), "it is not valid: TypeError: 'build' is not a text"),
-        (json.dumps({**GOOD, "migrations": None}), "it is not valid: TypeError: 'NoneType' object is not iterable"),
+        ("{}", "it has schema None, this migrator reads schema 1 and 2"),
+        (json.dumps({**GOOD, "schema": 3}), "it has schema 3, this migrator reads schema 1 and 2"),
+        (json.dumps({**GOOD, "build": 7}), "it is not valid: build is not a text"),
+        (json.dumps({**GOOD, "migrations": None}), "it is not valid: migrations is not a list"),
         (
             json.dumps({**GOOD, "migrations": [{**ENTRY, "atomic": 1}]}),
-            "it is not valid: TypeError: 'atomic' is not true or false",
+            "it is not valid: migrations[0].atomic is not true or false",
         ),
         (
             json.dumps({**GOOD, "migrations": [{**ENTRY, "dependencies": "a.1"}]}),
-            "it is not valid: TypeError: 'dependencies' is not a list of texts",
+            "it is not valid: migrations[0].dependencies is not a list",
         ),
         (
             json.dumps({**GOOD, "migrations": [{"app": "shop"}]}),
-            "it is not valid: KeyError: 'atomic'",
+            "it is not valid: migrations[0] has no 'name'",
+        ),
+        (json.dumps({**GOOD, "commit": ""}), "it is not valid: commit is empty"),
+        (json.dumps({**GOOD, "colour": 1}), "it is not valid: it has 'colour', which nobody knows"),
+        (json.dumps({**GOOD, "build": "x" * 256}), "it is not valid: build is longer than 255 characters"),
+        (
+            json.dumps({**GOOD, "migrations": [{**ENTRY, "app": "a.b"}]}),
+            "it is not valid: migrations[0].app is 'a.b', which does not match ^[^.]+$",
+        ),
+        (
+            json.dumps({**GOOD, "migrations": [{**ENTRY, "lossy": [1]}]}),
+            "it is not valid: migrations[0].lossy[0] is not a text",
         ),
     ],
 )
@@ -180,6 +197,32 @@ def test_a_manifest_that_is_none(text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         manifest.loads(text, "it")
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"schema": 1, "migrations": [{name: ENTRY[name] for name in ENTRY if name not in ("lossy", "holds", "again")}]},
+        {"schema": 3},
+        {"schema": True},
+        {"build": 7},
+        {"build": ""},
+        {"commit": None},
+        {"commit": "abc"},
+        {"migrations": {}},
+        {"migrations": [7]},
+        {"migrations": [{**ENTRY, "rollback": "why"}]},
+        {"migrations": [{**ENTRY, "rollback": ""}]},
+        {"migrations": [{**ENTRY, "atomic": None}]},
+        {"migrations": [{**ENTRY, "holds": ["x", 1]}]},
+        {"migrations": [{**ENTRY, "more": 1}]},
+    ],
+)
+def test_our_checker_says_what_the_library_says(change: dict[str, Any]) -> None:
+    whole = schema.manifest_schema()
+    data = {**GOOD, **change}
+    assert (schema.mistake(data, whole) is None) == jsonschema.Draft202012Validator(whole).is_valid(data)
 
 
 def test_a_manifest_that_is_not_there(tmp_path: Path) -> None:

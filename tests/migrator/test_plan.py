@@ -60,6 +60,7 @@ def test_compare(rows: list[str], expected: tuple[str, list[str], list[str]]) ->
                 "needs",
                 needs="v3",
                 needs_digest="sha256:v3",
+                needs_direction="back",
                 reason="a.3: applied, but not in build v2; build v3 must undo it first",
             ),
         ),
@@ -70,6 +71,7 @@ def test_compare(rows: list[str], expected: tuple[str, list[str], list[str]]) ->
                 "needs",
                 needs="v3",
                 needs_digest="sha256:v3",
+                needs_direction="back",
                 reason="a.3 and 2 more: applied, but not in build v1; build v3 must undo it first",
             ),
         ),
@@ -81,6 +83,7 @@ def test_compare(rows: list[str], expected: tuple[str, list[str], list[str]]) ->
                 "needs",
                 needs="v3",
                 needs_digest="sha256:v3",
+                needs_direction="back",
                 reason="a.2: applied, but not in build v1; build v3 must undo it first",
             ),
         ),
@@ -91,6 +94,7 @@ def test_compare(rows: list[str], expected: tuple[str, list[str], list[str]]) ->
                 "needs",
                 reason="a.2: applied, but not in build v1, and the ledger does not know which build applied it; "
                 "run `back` of a build that has it",
+                needs_direction="back",
             ),
         ),
         # The build that is said to have applied it does not have it: sending anybody to it would go round for ever.
@@ -99,8 +103,7 @@ def test_compare(rows: list[str], expected: tuple[str, list[str], list[str]]) ->
             V1,
             Decision(
                 "refused",
-                reason="x.1: applied, but not in build v1; the ledger says that build v1 applied it, which no longer "
-                "has that file",
+                reason="x.1 is applied, but not in build v1, and no known build has its file",
             ),
         ),
         (
@@ -118,7 +121,7 @@ def test_forward_to_a_target_that_has_other_files() -> None:
     hotfix = manifest("v2b", A1, node("a.2", "a.1", sha="other"))
     decision = plan.forward(facts("a.1"), V3, hotfix)
     reason = "a.2 is not in build v3 as build v2b has it: that build must apply it"
-    assert decision == Decision("needs", needs="v2b", reason=reason)
+    assert decision == Decision("needs", needs="v2b", needs_direction="forward", reason=reason)
 
 
 def test_forward_to_an_older_target_applies_no_more_than_it_wants() -> None:
@@ -128,7 +131,8 @@ def test_forward_to_an_older_target_applies_no_more_than_it_wants() -> None:
 def test_forward_to_a_target_without_what_this_build_depends_on() -> None:
     turned = manifest("v5", node("a.1", "b.1"), node("b.1"))
     decision = plan.forward(facts(), turned, manifest("v6", A1))
-    assert decision == Decision("refused", reason="a.1 depends on b.1 in build v5, which the target does not want")
+    reason = "a.1 is not in build v5 as build v6 has it: that build must apply it"
+    assert decision == Decision("needs", needs="v6", needs_direction="forward", reason=reason)
 
 
 @pytest.mark.parametrize(
@@ -171,6 +175,7 @@ def test_gate(migration: Migration, rows: tuple[str, ...], accept: bool, reason:
                 rest=("a.2",),
                 needs="v2",
                 needs_digest="sha256:v2",
+                needs_direction="back",
                 reason="a.2: applied, but not in build v1; build v2 must undo it first",
             ),
         ),
@@ -183,6 +188,7 @@ def test_gate(migration: Migration, rows: tuple[str, ...], accept: bool, reason:
                 "needs",
                 needs="v3",
                 needs_digest="sha256:v3",
+                needs_direction="back",
                 reason="a.3 and 2 more: applied, but not in build v1; build v3 must undo it first",
             ),
         ),
@@ -206,15 +212,22 @@ def test_gate(migration: Migration, rows: tuple[str, ...], accept: bool, reason:
             ),
         ),
         (
-            facts("a.1", "a.2", "b.1"),
-            V2,
+            facts(
+                "a.1",
+                "a.2",
+                "b.1",
+                builds=(V1, manifest("v2", A1, A2, node("b.1", "a.2", holds=("Create model Bill",)))),
+            ),
+            manifest("v2", A1, A2, node("b.1", "a.2", holds=("Create model Bill",))),
             manifest("v9", A1, node("b.1")),
             Decision(
                 "refused",
                 reason="b.1, which build v9 wants, depends on a.2, which it does not want: "
-                "the histories have diverged, which needs a person",
+                "undoing it would lose what Create model Bill holds; the histories have diverged, which needs a person",
             ),
         ),
+        # Nothing is held by it: it can be undone, and done again without what it stood on.
+        (facts("a.1", "a.2", "b.1"), V2, manifest("v9", A1, node("b.1")), Decision("run", ("b.1", "a.2"))),
     ],
 )
 def test_back(known: Facts, image: Manifest, wanted: Manifest, expected: Decision) -> None:
@@ -225,33 +238,153 @@ def test_back(known: Facts, image: Manifest, wanted: Manifest, expected: Decisio
 def test_back_refuses_what_anybody_on_the_way_could_not_undo(irreversible_in: str) -> None:
     """Also when it is another build's turn to undo it: nothing starts that could not be finished."""
     stuck = node("a.2", "a.1", irreversible=("RunSQL(DELETE)",), rollback="fine")
-    second = manifest("v2", A1, stuck, B1) if irreversible_in == "v2" else V2
+    second = manifest("v2", A1, stuck, B1)
     third = manifest("v3", A1, stuck if irreversible_in == "v3" else node("a.2", "a.1", sha="edited"), B1, A3)
     known = facts("a.1", "a.2", "b.1", "a.3", builds=(V1, second, third))
     reason = "a.2 can't be undone: RunSQL(DELETE) has no reverse (accepted: fine)"
     assert plan.back(known, third, V1) == Decision("refused", reason=reason)
 
 
-def test_back_keeps_what_this_build_has_turned_round() -> None:
-    """In this build a.2 stands on b.1, which is older here but not its to undo: a.2 may go, b.1 is for another."""
+def test_back_leaves_it_to_the_build_that_needs_the_fewest_steps() -> None:
+    """This build has b.1 in another file and a.2 standing on it: it could undo a.2, but v2 can undo both at once."""
     image = manifest("v3", A1, node("b.1", "a.1", sha="other"), node("a.2", "b.1"))
     known = facts("a.1", "b.1", "a.2", builds=(V1, manifest("v2", A1, node("b.1", "a.1"), A2)))
     decision = plan.back(known, image, V1)
-    assert (decision.status, decision.migrations, decision.needs) == ("run", ("a.2",), "v2")
+    assert (decision.status, decision.migrations, decision.needs) == ("needs", (), "v2")
     # The other way round: b.1 may not go while a.2, which stands on it here, stays.
     swapped = manifest("v3", A1, node("a.2", "b.1", sha="other"), node("b.1", "a.1"))
     known = facts("a.1", "a.2", "b.1", builds=(V1, manifest("v2", A1, A2, node("b.1", "a.1"))))
     assert plan.back(known, swapped, V1).migrations == ()
 
 
-def test_squashed_migrations_are_refused() -> None:
-    squashed = manifest("v4", A1, A2, node("a.1_squashed", replaces=("a.1", "a.2")))
-    reason = (
-        "build v4 has the squashed migration a.1_squashed: squashed migrations are not supported yet; "
-        "keep the originals and leave `replaces` out"
-    )
-    assert plan.forward(facts(), squashed, squashed) == Decision("refused", reason=reason)
-    assert plan.back(facts("a.1", "a.2"), V3, squashed) == Decision("refused", reason=reason)
+S12 = node("a.1_squashed_2", replaces=("a.1", "a.2"))
+S13 = node("a.1_squashed_3", replaces=("a.1_squashed_2", "a.3"))
+KEPT = manifest("kept", A1, A2, S12, B1)
+GONE = manifest("gone", S12, node("b.1", "a.1_squashed_2"))
+NESTED = manifest("nested", S13, node("b.1", "a.1_squashed_3"), node("a.4", "a.1_squashed_3"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "wanted", "others", "expected"),
+    [
+        (["a.1", "a.2", "b.1"], KEPT, [], ("in step", [], [])),
+        (["a.1", "a.2", "b.1"], GONE, [], ("in step", [], [])),
+        # A database that was made by the squashed migration alone.
+        (["a.1_squashed_2", "b.1"], KEPT, [], ("in step", [], [])),
+        (["a.1_squashed_2", "b.1"], GONE, [], ("in step", [], [])),
+        # Only who knows the squash sees that there is nothing extra.
+        (["a.1", "a.2", "a.1_squashed_2", "b.1"], V2, [], ("ahead", [], ["a.1_squashed_2"])),
+        (["a.1", "a.2", "a.1_squashed_2", "b.1"], V2, [GONE], ("in step", [], [])),
+        # A stale row of the squash: Django writes them, and never takes them back.
+        (["a.1", "a.1_squashed_2"], V1, [GONE], ("in step", [], [])),
+        (["a.1", "a.1_squashed_2"], KEPT, [], ("behind", ["a.2", "b.1"], [])),
+        (["a.1"], GONE, [], ("behind", ["a.1_squashed_2", "b.1"], [])),
+        # Squashed again: this build alone does not know what is in the first squash.
+        (["a.1", "a.2", "b.1", "a.3"], NESTED, [KEPT], ("behind", ["a.4"], [])),
+        (["a.1_squashed_3", "b.1", "a.4"], V3, [KEPT, NESTED], ("ahead", [], ["a.4"])),
+    ],
+)
+def test_compare_with_squashed_migrations(
+    rows: list[str], wanted: Manifest, others: list[Manifest], expected: tuple[str, list[str], list[str]]
+) -> None:
+    assert plan.compare(rows, wanted, others) == expected
+
+
+@pytest.mark.parametrize(
+    ("known", "image", "wanted", "expected"),
+    [
+        # The originals are run wherever they are all there: one build has one graph, whatever the database has seen.
+        (facts(), KEPT, KEPT, Decision("run", ("a.1", "a.2", "b.1"))),
+        (facts(), GONE, GONE, Decision("run", ("a.1_squashed_2", "b.1"))),
+        (facts("a.1", "a.2", "b.1"), GONE, GONE, Decision("nothing")),
+        (facts("a.1", builds=(V1,)), KEPT, KEPT, Decision("run", ("a.2", "b.1"))),
+        # Half of the squash is there, and this build has no file for the other half: who has goes first.
+        (
+            facts("a.1", builds=(V1, KEPT)),
+            GONE,
+            GONE,
+            Decision(
+                "needs",
+                needs="kept",
+                needs_digest="sha256:kept",
+                needs_direction="forward",
+                reason="a.2 and 1 more: build kept must apply it first, of which build gone has only the squashed migration",
+            ),
+        ),
+        (
+            facts("a.1", builds=(V1, GONE)),
+            GONE,
+            GONE,
+            Decision(
+                "refused",
+                reason="build gone has only the squashed migration a.1_squashed_2, of which a.2 is not applied yet: a build that has "
+                "the originals must run first; pass its manifest with --via",
+            ),
+        ),
+    ],
+)
+def test_forward_with_squashed_migrations(known: Facts, image: Manifest, wanted: Manifest, expected: Decision) -> None:
+    assert plan.forward(known, image, wanted) == expected
+
+
+def squashed_by(build: Manifest, *rows: str, builds: tuple[Manifest, ...]) -> Facts:
+    """Facts of a database that `build` made, which has only the squashed migration of a.1 and a.2."""
+    by = Applied(build.build, f"sha256:{build.build}", "sha-a.1_squashed_2", "a.1_squashed_2")
+    known = facts(*rows, builds=builds)
+    return replace(known, ledger={**known.ledger, "a.1": by, "a.2": by})
+
+
+@pytest.mark.parametrize(
+    ("known", "image", "wanted", "expected"),
+    [
+        # All of the squash must go: the build that ran it undoes it whole.
+        (
+            squashed_by(GONE, "a.1", "a.2", "a.1_squashed_2", "b.1", builds=(GONE,)),
+            GONE,
+            manifest("zero"),
+            Decision("run", ("b.1", "a.1_squashed_2")),
+        ),
+        # Applied as originals, and this build has only the squashed migration: who has the originals goes first.
+        (
+            facts("a.1", "a.2", "b.1", builds=(V2, GONE)),
+            GONE,
+            manifest("zero"),
+            Decision(
+                "needs",
+                needs="v2",
+                needs_digest="sha256:v2",
+                needs_direction="back",
+                reason="b.1 and 2 more: applied, but not in build zero; build v2 must undo it first",
+            ),
+        ),
+        # Half of it must go, and nobody has that half's file.
+        (
+            squashed_by(GONE, "a.1", "a.2", "a.1_squashed_2", "b.1", builds=(GONE,)),
+            GONE,
+            V1,
+            Decision(
+                "refused",
+                reason="a.2 must go and a.1 must stay, but known builds have only the squashed migration a.1_squashed_2 of both: pass "
+                "the manifest of a build that has the originals with --via",
+            ),
+        ),
+        # Half of it must go, and a build that has the originals is known: equal by what the squash says of itself.
+        (
+            squashed_by(GONE, "a.1", "a.2", "a.1_squashed_2", "b.1", builds=(KEPT, GONE)),
+            GONE,
+            V1,
+            Decision(
+                "needs",
+                needs="kept",
+                needs_digest="sha256:kept",
+                needs_direction="back",
+                reason="b.1 and 1 more: applied, but not in build v1; build kept must undo it first",
+            ),
+        ),
+    ],
+)
+def test_back_with_squashed_migrations(known: Facts, image: Manifest, wanted: Manifest, expected: Decision) -> None:
+    assert plan.back(known, image, wanted) == expected
 
 
 def test_two_newest_migrations_are_refused() -> None:

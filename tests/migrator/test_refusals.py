@@ -64,21 +64,6 @@ def test_back_refuses_before_the_first_statement(builds: Any, database: Any, stu
     assert (plan.exit_status, plan.stdout) == (4, f"refused: {reason}\n")
 
 
-def test_a_squash_is_refused_by_both_directions(database: Any, make: Any, history: Any, migration: Any) -> None:
-    make(database, "v2", history["v2"]).run("forward")
-    replaces = "replaces = [('shop', '0001_initial'), ('shop', '0002_price')]"
-    shop = {**history["v2"]["shop"], "0001_squashed": migration("", extra=replaces)}
-    squashed = make(database, "squashed", {**history["v2"], "shop": shop})
-    reason = (
-        "build squashed has the squashed migration shop.0001_squashed: squashed migrations are not supported yet; "
-        "keep the originals and leave `replaces` out"
-    )
-    for command in (["forward"], ["back", "--to", "build:v2"]):
-        run = squashed.run(*command)
-        assert (run.moved, run.result["reason"]) == ((4, "refused", [], []), reason)
-    assert len(database.applied()) == 3
-
-
 def test_a_name_belongs_to_one_build(builds: Any, database: Any, make: Any, history: Any) -> None:
     builds[1].run("forward")
     other = make(database, "v2", history["v3"], folder="other").run("forward")

@@ -1,0 +1,154 @@
+"""What the operations of a migration mean for the way back.
+
+irreversible  Django can't undo it: RunPython or RunSQL without a reverse.
+lossy         it takes data that undoing does not bring back: DeleteModel, RemoveField, an AlterField to something narrower (another
+              type, a shorter text, fewer digits, no more NULL), a RunSQL that deletes, drops or truncates. Undoing makes the schema
+              right again, and its rows stay lost.
+holds         it makes room for data that goes when it is undone: CreateModel, AddField.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from django.db.migrations import Migration as DjangoMigration
+    from django.db.migrations.state import ProjectState
+
+    from .graph import AtomLoader
+
+DROPS = re.compile(r"\s*(DROP\b.*\bIF\s+EXISTS\b|$)", re.IGNORECASE | re.DOTALL)
+TAKES = re.compile(r"\b(DELETE\s+FROM|TRUNCATE|DROP\s+(TABLE|COLUMN|SCHEMA|TYPE))\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is said of one migration's operations; each is a description."""
+
+    lossy: tuple[str, ...] = ()
+    holds: tuple[str, ...] = ()
+
+
+def irreversible(migration: DjangoMigration) -> Iterator[str]:
+    """Yield a description of each operation of `migration` that has no way back."""
+    for operation in _operations(migration.operations):
+        if not operation.reversible:
+            yield _name(operation)
+
+
+def mixed(migration: DjangoMigration) -> bool:
+    """Return whether `migration` changes data and schema, as far as its operations tell."""
+    kinds = [type(one).__name__ for one in _operations(migration.operations)]
+    data = [kind in ("RunPython", "RunSQL") for kind in kinds if kind != "SeparateDatabaseAndState"]
+    return any(data) and not all(data)
+
+
+def again(migration: DjangoMigration) -> Iterator[str]:
+    """Yield the directions in which `migration` may be run once more after an interruption: it only drops, IF EXISTS."""
+    operations = [one for operation in migration.operations for one in inner(operation)]
+    for direction, kind in (("forward", "RemoveIndexConcurrently"), ("back", "AddIndexConcurrently")):
+        if operations and all(type(one).__name__ == kind or _only_drops(one, direction) for one in operations):
+            yield direction
+
+
+def _only_drops(operation: Any, direction: str) -> bool:
+    if type(operation).__name__ != "RunSQL":
+        return False
+    sql = operation.sql if direction == "forward" else operation.reverse_sql
+    return sql is not None and all(DROPS.match(text) for text in _statements(sql))
+
+
+def inner(operation: Any) -> Iterator[Any]:
+    """Yield `operation`, or what it wraps where only that touches the database."""
+    if hasattr(operation, "database_operations"):
+        yield from (
+            one for one in _operations(operation.database_operations) if not hasattr(one, "database_operations")
+        )
+    else:
+        yield operation
+
+
+def _operations(operations: Any) -> Iterator[Any]:
+    # SeparateDatabaseAndState always calls itself reversible; what it wraps is run, so that is what counts.
+    for operation in operations:
+        yield operation
+        yield from _operations(getattr(operation, "database_operations", ()))
+
+
+def _name(operation: Any) -> str:
+    kind = type(operation).__name__
+    if kind == "RunPython":
+        return f"RunPython({getattr(operation.code, '__name__', '…')})"
+    if kind == "RunSQL":
+        return f"RunSQL({' '.join(str(operation.sql).split())[:60]})"
+    return str(operation.describe())
+
+
+def losses(loader: AtomLoader, order: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Loss]:
+    """Return what each atom of `order` loses and holds.
+
+    Whether a field gets narrower shows only against what it was before, so the models' state is carried along.
+    """
+    from django.db.migrations.state import ProjectState
+
+    found: dict[tuple[str, str], Loss] = {}
+    state = ProjectState(real_apps=loader.unmigrated_apps)
+    for key in order:
+        migration = loader.disk_migrations[key]
+        if key not in loader.graph.node_map:  # not an atom: it is not run
+            continue
+        lossy: list[str] = []
+        holds: list[str] = []
+        for operation in migration.operations:
+            for inner in (operation, *_operations(getattr(operation, "database_operations", ()))):
+                lossy += [_name(inner)] if _takes(inner, key[0], state) else []
+                holds += [_name(inner)] if type(inner).__name__ in ("CreateModel", "AddField") else []
+            operation.state_forwards(key[0], state)
+        found[key] = Loss(tuple(lossy), tuple(holds))
+    return found
+
+
+def _takes(operation: Any, app: str, state: ProjectState) -> bool:
+    kind = type(operation).__name__
+    if kind in ("DeleteModel", "RemoveField"):
+        return True
+    if kind == "RunSQL":
+        return any(TAKES.search(text) for text in _statements(operation.sql))
+    if kind == "AlterField":
+        model = state.models.get((app, operation.model_name_lower))
+        before = model.fields.get(operation.name) if model else None
+        return before is not None and narrower(before, operation.field)
+    return False
+
+
+def _statements(sql: Any) -> Iterator[str]:
+    for part in [sql] if isinstance(sql, str) else sql or ():
+        yield part if isinstance(part, str) else str(part[0])
+
+
+def narrower(before: Any, after: Any) -> bool:
+    """Return whether rows that fit the field `before` may not fit, or not come back from, the field `after`."""
+    if before.null and not after.null:
+        return True  # which rows had no value is forgotten
+    if before.get_internal_type() != after.get_internal_type():
+        return (before.get_internal_type(), after.get_internal_type()) not in WIDER
+    for name in ("max_length", "max_digits", "decimal_places"):
+        old, new = getattr(before, name, None), getattr(after, name, None)
+        if new is not None and (old is None or new < old):
+            return True
+    return False
+
+
+_NUMBERS = ("SmallIntegerField", "IntegerField", "BigIntegerField")
+_POSITIVE = ("PositiveSmallIntegerField", "PositiveIntegerField", "PositiveBigIntegerField")
+_SERIALS = ("SmallAutoField", "AutoField", "BigAutoField")
+# Every value of the first fits the second, and comes back from it as it was.
+WIDER = frozenset(
+    {(one, other) for row in (_NUMBERS, _POSITIVE, _SERIALS) for i, one in enumerate(row) for other in row[i + 1 :]}
+    | {(one, "TextField") for one in ("CharField", "SlugField", "URLField", "EmailField", "FileField", "FilePathField")}
+    | {(one, "CharField") for one in ("SlugField", "URLField", "EmailField")}
+    | {("GenericIPAddressField", "TextField"), ("OneToOneField", "ForeignKey"), ("ForeignKey", "OneToOneField")}
+)
