@@ -26,7 +26,7 @@ test-long: .venv/tests  ## what takes an hour: 1,000 walks over random histories
 
 check: .venv/tests  ## lint, types and the quick tests, under a minute
 	@$(MAKE) --no-print-directory lint types
-	$(BIN)/pytest -q -m "not slow and not docker and not postgres"
+	$(BIN)/pytest -q -m "not slow and not docker and not postgres and not long"
 
 bench: .venv/tests  ## measure our images and those of others, write docs/benchmarks.md (ONLY=size PROJECT=board; as root)
 	@PYTHONPATH=ci:tests $(BIN)/python -m bench --only "$(ONLY)" --project "$(PROJECT)" $(if $(ROUNDS),--rounds $(ROUNDS))
