@@ -9,7 +9,7 @@ export LASTGOOD_CACHE ?= $(CURDIR)/.lastgood/cache
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 
-.PHONY: help demo test test-long check bench lint types lock migrations-table bench-migrator clean venv
+.PHONY: help demo test test-long check quick bench lint types lock migrations-table bench-migrator clean venv
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,9 @@ test-long: .venv/tests  ## what takes an hour: 1,000 walks over random histories
 	$(BIN)/python tests/with_postgres.py $(BIN)/pytest -q -m long -s --durations=8
 
 check: .venv/tests  ## lint, types and the quick tests, under a minute
-	@$(MAKE) --no-print-directory lint types
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync quick lint types
+
+quick: .venv/tests
 	$(BIN)/pytest -q -m "not slow and not docker and not postgres and not long"
 
 bench: .venv/tests  ## measure our images and those of others, write docs/benchmarks.md (ONLY=size PROJECT=board; as root)
