@@ -168,8 +168,8 @@ WRONG = {
     ),
     "FROM {base}\n{link}" + REMOVE % "/app/shop/__pycache__" + "COPY pyproject.toml /app/shop/settings.py\n": (
         "making the manifest failed in the image of Dockerfile with shop.settings: the settings module shop.settings does not "
-        "import: SyntaxError: cannot assign to expression here. Maybe you meant '==' instead of '='? (settings.py, line 8); mend it, or set "
-        "what it needs while building in [tool.lastgood.image.environment]"
+        "import: SyntaxError: cannot assign to expression here. Maybe you meant '==' instead of '='? (settings.py, line 8); mend it, or "
+        "set what it needs while building in [tool.lastgood.image.environment]"
     ),
 }
 
