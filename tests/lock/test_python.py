@@ -319,7 +319,7 @@ def index(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Index) as server:
         Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         host = f"127.0.0.1:{server.server_port}"
-        monkeypatch.setenv("PIP_INDEX_URL", f"http://someone:secret@{host}/simple")
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://someone:secret@{host}/index")
         yield host
         server.shutdown()
 

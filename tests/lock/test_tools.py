@@ -33,8 +33,8 @@ CLASH = (
             "requirements.in: no versions fit: requirements.in asks for asgiref<3, django 5.2 asks for asgiref>=3.8; ask for others",
         ),
         (
-            "ERROR: no luck at https://me:hunter2@index.invalid/simple\n",
-            "requirements.in does not compile: ERROR: no luck at https://***@index.invalid/simple; mend it and run `lastgood lock` again",
+            "ERROR: no luck at https://me:hunter2@index.invalid/index\n",
+            "requirements.in does not compile: ERROR: no luck at https://***@index.invalid/index; mend it and run `lastgood lock` again",
         ),
         ("", "requirements.in does not compile: it said nothing; mend it and run `lastgood lock` again"),
     ],
@@ -46,7 +46,7 @@ def test_what_pip_said_in_one_sentence(output: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("https://user:pass@host/simple", "https://***@host/simple"),
+        ("https://user:pass@host/index", "https://***@host/index"),
         ("from https://token@host/a, http://u:p%40q@host:81/b", "from https://***@host/a, http://***@host:81/b"),
         ("git+ssh://git:p@ss@host/repo@v1", "git+ssh://***@host/repo@v1"),
         ("https://host/path@v1?mail=a@b", "https://host/path@v1?mail=a@b"),
