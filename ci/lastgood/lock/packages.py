@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from lastgood import bundle
@@ -36,16 +37,30 @@ def locked(project: Project | None = None) -> Lock:
     """The lock that the project's image is made from. Raises UsageError where it is missing, damaged or not made from its seeds."""
     if project is not None and has_own(project):
         file = lock_file(project)
-        found = Lock.read(file)
+        found = _read(file)
         if found.seeds != seeds(project).digest:
             raise UsageError(
                 f"{file} was not made from pyproject.toml and the bundle's base.toml as they are now: run `lastgood lock` and commit it"
             )
         return found
     file = bundle.path("docker/base.lock")
-    found = Lock.read(file)
+    found = _read(file)
     if found.seeds != seeds().digest:
         raise UsageError(
             f"{file} was not made from {file.with_suffix('.toml')} as it is now: run `lastgood lock-base` and commit it"
         )
     return found
+
+
+def _read(file: Path) -> Lock:
+    """The lock, parsed and checked once for as long as the file is as it was: a build asks for it for every key."""
+    try:
+        facts = file.stat()
+    except OSError:
+        return Lock.read(file)  # which says what is wrong
+    return _parsed(file, facts.st_mtime_ns, facts.st_size, facts.st_ino)
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(file: Path, *_facts: int) -> Lock:
+    return Lock.read(file)
