@@ -139,7 +139,7 @@ def _build(subject: Mapping[str, Any]) -> list[str]:
 def _upload(size: float | None) -> str:
     if size is None:
         return "as above"
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
 def _start(subject: Mapping[str, Any]) -> list[str]:
