@@ -40,9 +40,9 @@ types: .venv/tests
 	@$(BIN)/mypy
 
 lock: .venv/tests  ## compile the locks of the image, the tool, its tests and the local cloud anew
-	@$(BIN)/lastgood lock
 	@$(BIN)/lastgood lock-base
 	@$(BIN)/lastgood lock-base --seeds ci/lastgood/local/postgres.toml
+	@$(BIN)/lastgood lock
 	@for set in ci tests ci/lastgood/local; do \
 	  CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o $$set/requirements.txt $$set/requirements.in; done

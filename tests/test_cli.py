@@ -17,9 +17,11 @@ from lastgood import __version__, cli
 from lastgood.errors import FailedNotRestored, FailedRestored, Refused, UsageError
 
 VERBS = (
-    "lock", "lock-base", "build", "scan", "push", "deploy", "rollback", "status", "history", "bootstrap", "local", "demo", "doctor",
+    "lock", "lock-base", "build", "scan", "sbom", "push", "cache", "deploy", "rollback", "status", "history", "bootstrap", "local", "demo",
+    "doctor",
 )  # fmt: skip
-HEAVY = ("boto3", "botocore", "docker", "debian", "pysequoia", "pip", "piptools", "dockerfile_parse", "django")
+HEAVY = ("boto3", "botocore", "docker", "debian", "pysequoia", "pip", "piptools", "dockerfile_parse", "django",
+         "elftools", "detect_secrets", "pip_audit", "cyclonedx", "squarify", "zstandard")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,11 @@ def test_the_configuration_is_read(tmp_path: Path) -> None:
     (tmp_path / "src/manage.py").touch()
     (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
     found = project.load(tmp_path)
-    assert (found.name, found.image.budget, list(found.environments)) == ("shop", 40_000_000, ["local", "production"])
+    assert (found.name, found.image.budget.total, list(found.environments)) == (
+        "shop",
+        40_000_000,
+        ["local", "production"],
+    )
 
 
 @pytest.mark.parametrize("number", [0, 1])

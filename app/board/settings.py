@@ -112,3 +112,4 @@ LOGGING = {
         "botocore": {"level": "WARNING"},  # at INFO it tells where it found credentials
     },
 }
+# x

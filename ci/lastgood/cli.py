@@ -14,6 +14,7 @@ from lastgood import __version__
 from lastgood.errors import LastgoodError, Refused, UsageError
 
 if TYPE_CHECKING:
+    from lastgood.lock.changes import Change
     from lastgood.project import Project
 
 _EPILOG = """\
@@ -36,76 +37,120 @@ def _result(options: argparse.Namespace, data: object, text: str) -> None:
 
 
 def lock(options: argparse.Namespace) -> None:
-    """compile requirements.txt by the image's own Python"""
-    from lastgood.lock import python
+    """lock what the image is made from: requirements.txt, and the Debian packages that the project adds"""
+    from lastgood.lock import both
     from lastgood.report.terminal import step
 
     project = _project(options)
+    if options.prove and not options.check:
+        raise UsageError("--prove goes with --check: it makes the locks anew, compares, and writes nothing")
     if options.check:
+        if options.upgrade is not None:
+            raise UsageError("--check and --upgrade exclude each other: a check changes nothing")
         with step("lock check"):
-            python.check(project)
-        _result(options, {"stale": False}, "requirements.txt is what requirements.in compiles to")
+            both.check(project, prove=options.prove)
+        _result(options, {"stale": False}, "the locks are what their inputs say")
         return
-    with step("lock"):
-        changed = python.compile_lock(project, upgrade=options.upgrade)
-    _result(
-        options, {"changed": changed}, "requirements.txt was written" if changed else "requirements.txt is up to date"
-    )
+    found = both.lock(project, frozenset() if options.upgrade is None else options.upgrade or None)
+    _changes(options, found, "the locks are up to date")
+
+
+def _changes(options: argparse.Namespace, found: list[Change], without: str) -> None:
+    from lastgood.lock import changes
+
+    facts = {"changed": bool(found), "changes": changes.as_dicts(found)}
+    text = changes.markdown(found) if options.markdown else changes.text(found) or without
+    _result(options, facts, text)
 
 
 def lock_base(options: argparse.Namespace) -> None:
     """resolve the Debian packages of a base.toml to its lock (for those who keep the bundle)"""
     from lastgood import bundle
-    from lastgood.lock import debian, mirror
+    from lastgood.lock import both
+    from lastgood.lock.seeds import Seeds
     from lastgood.report.terminal import step
 
-    seeds = Path(options.seeds) if options.seeds else bundle.path("docker/base.toml")
-    target = seeds.with_suffix(".lock")
-    with step(f"resolve {seeds.name}") as shown:
-        found = mirror.find(os.environ.get("LASTGOOD_DEBIAN_MIRROR"), debian.Seeds.read(seeds).suite)
-        locked = debian.resolve(seeds, found)
-        changed = not target.is_file() or target.read_text(encoding="utf-8") != locked.text()
-        if changed:
-            part = target.with_name(f".{target.name}.part")
-            part.write_text(locked.text(), encoding="utf-8")
-            part.replace(target)
-        shown.note(", ".join(f"{name}: {len(packages)} packages" for name, packages in locked.stages.items()))
-    _result(
-        options,
-        {"changed": changed, "file": str(target)},
-        f"{target} " + ("was written" if changed else "is up to date"),
-    )
+    file = Path(options.seeds) if options.seeds else bundle.path("docker/base.toml")
+    with step(f"resolve {file.name}") as shown:
+        upgrade = frozenset() if options.upgrade is None else frozenset(options.upgrade) or None
+        found = both.Seeded(Seeds.read(file), file.with_suffix(".lock")).make(None, upgrade)
+        shown.note(f"{len(found)} change" if len(found) == 1 else f"{len(found)} changes")
+    _changes(options, found, f"{file.with_suffix('.lock')} is up to date")
 
 
 def build(options: argparse.Namespace) -> None:
     """make the commit into an image: base, dependencies, static files, application"""
     from lastgood.image import build as builder
-    from lastgood.report.terminal import megabytes, step
+    from lastgood.report.terminal import megabytes, say, step
 
     project = _project(options)
+    if options.explain:
+        return _explain(options, project)
     with step("build") as shown:
         image = builder.build(project, allow_dirty=options.allow_dirty)
         shown.note(f"{image.build}, {megabytes(image.size)}")
+        for limit in image.limits:
+            say(f"· not guaranteed: {limit}")
     if options.load:
         with step("load into Docker") as shown:
             shown.note(builder.load(project, image))
-    _result(options, image.as_dict(), f"build {image.build}\n{image.digest}")
+    lines = [
+        f"{one.platform}  {megabytes(one.size)}  {one.digest}" for one in image.variants if len(image.variants) > 1
+    ]
+    _result(options, image.as_dict(), "\n".join([f"build {image.build}", *lines, image.digest]))
+    return None
+
+
+def _explain(options: argparse.Namespace, project: Project) -> None:
+    from lastgood.image import explain
+    from lastgood.report.terminal import step
+
+    with step("explain"):
+        rows, said = explain.waterfall(project), explain.notes(project)
+    _result(options, {"steps": rows, "notes": said}, explain.render(rows, said))
 
 
 def scan(options: argparse.Namespace) -> None:
-    """weigh the last build by layer, against its budget, and look for what must not be in it"""
+    """weigh the last build and say why it grew; find what it lacks to run, and what must not be in it"""
     from lastgood.image import build as builder
-    from lastgood.report.terminal import megabytes, step
-    from lastgood.scan import measure
+    from lastgood.report import github, sarif, terminal, treemap
+    from lastgood.report import scan as report
+    from lastgood.scan import against, measure
+    from lastgood.scan.findings import RULES
 
     project = _project(options)
     image = builder.last(project)
-    with step("scan") as shown:
-        facts = measure.scan(image, project.image.budget.total)
-        shown.note(f"{megabytes(image.size)} of {megabytes(project.image.budget.total)}")
-    _result(options, facts, measure.render(facts))
+    chosen = against.options(project, image, options)
+    with terminal.step("scan") as shown:
+        examined = measure.examine(image)
+        facts = measure.facts(image, examined, project.image.budget, chosen)
+        measure.keep(image, examined)
+        shown.note(f"{terminal.megabytes(facts['compressed'])} of {terminal.megabytes(facts['budget'])}")
+    if options.sarif:
+        sarif.write(Path(options.sarif), facts, project, RULES)
+    if options.treemap:
+        treemap.write(Path(options.treemap), measure.tree(examined[0]), facts)
+    markdown = report.markdown(facts)
+    if options.markdown:
+        Path(options.markdown).write_text(markdown, encoding="utf-8")
+    terminal.result(facts, report.text(facts), as_json=options.json)
+    github.publish(facts, "", markdown)
     if facts["findings"]:
-        raise Refused("the scan found " + "; ".join(finding["text"] for finding in facts["findings"]))
+        raise Refused(report.refusal(facts))
+
+
+def sbom(options: argparse.Namespace) -> None:
+    """what the last build is made of, as CycloneDX JSON: every Debian package and Python distribution, exactly"""
+    from lastgood.image import build as builder
+    from lastgood.scan import sbom as lister
+
+    project = _project(options)
+    body = lister.document(project, builder.last(project))
+    if options.output:
+        Path(options.output).write_text(body, encoding="utf-8")
+        _result(options, {"file": options.output}, f"{options.output} was written")
+    else:
+        print(body, end="", flush=True)
 
 
 def push(options: argparse.Namespace) -> None:
@@ -113,12 +158,33 @@ def push(options: argparse.Namespace) -> None:
     from lastgood.deploy import registry
     from lastgood.image import build as builder
     from lastgood.image import push as pusher
+    from lastgood.image import store
+    from lastgood.project import cache
 
     project = _project(options)
     image = builder.last(project)
-    facts = pusher.push(image, registry.find(project, options.environment))
+    with store.using(cache()):
+        facts = pusher.push(image, registry.find(project, options.environment))
+    registry.handed_over(project, options.environment, image, str(facts["image"]))
     registry.recorded(project, options.environment, image, str(facts["image"]))
     _result(options, facts | {"build": image.build, "digest": image.digest}, str(facts["image"]))
+
+
+def cache(options: argparse.Namespace) -> None:
+    """what the cache of downloads and layers holds, by kind; --prune what is old or too much, --clear all that no build needs"""
+    from lastgood import project
+    from lastgood.image import prune
+    from lastgood.report.terminal import megabytes
+
+    folder = project.cache()
+    removed, freed = (0, 0)
+    if options.prune or options.clear:
+        removed, freed = (prune.clear if options.clear else prune.prune)(folder)
+    facts = prune.summary(folder) | {"removed": removed, "freed": freed}
+    text = prune.render(facts)
+    if options.prune or options.clear:
+        text += f"\n{removed} entries removed, {megabytes(freed)} freed"
+    _result(options, facts, text)
 
 
 def deploy(options: argparse.Namespace) -> None:
@@ -248,19 +314,44 @@ def parser() -> _Parser:
         return sub
 
     sub = verb(lock)
-    sub.add_argument(
-        "--check", action="store_true", help="write nothing; fail with the difference when the lock is stale"
-    )
-    sub.add_argument("--upgrade", action="store_true", help="take the newest versions that fit")
+    sub.add_argument("--check", action="store_true", help="write nothing; fail when a lock is stale")
+    sub.add_argument("--prove", action="store_true", help="with --check: make the locks anew and show the difference")
+    _upgrade(sub)
     sub = verb(lock_base, "lock-base")
     sub.add_argument(
         "--seeds", metavar="FILE", help="the TOML file of packages (default: docker/base.toml of the bundle)"
     )
+    _upgrade(sub)
     sub = verb(build)
     sub.add_argument("--allow-dirty", action="store_true", help="also with changes that are not committed")
     sub.add_argument("--load", action="store_true", help="load the image into the Docker engine, too")
-    verb(scan)
+    sub.add_argument("--explain", action="store_true", help="build nothing; show what each step of trimming saves")
+    sub = _environment(verb(scan))
+    sub.add_argument(
+        "--against",
+        metavar="BUILD",
+        help="say what grew: last-good (of the environment), a build, or a build's scan.json",
+    )
+    sub.add_argument("--audit", action="store_true", help="ask public services for known vulnerabilities, too")
+    sub.add_argument(
+        "--kept", type=int, default=20, metavar="N", help="images kept in the registry, for the costs (20)"
+    )
+    sub.add_argument("--price", type=float, default=0.10, metavar="USD", help="of storage, a GB and month (0.10: ECR)")
+    sub.add_argument(
+        "--bandwidth",
+        type=int,
+        action="append",
+        metavar="N",
+        help="Mbit/s to compute a pull with; again for more (100, 1000)",
+    )
+    sub.add_argument("--markdown", metavar="FILE", help="write the report as Markdown, too")
+    sub.add_argument("--sarif", metavar="FILE", help="write the findings as SARIF 2.1.0, too")
+    sub.add_argument("--treemap", metavar="FILE", help="write a picture of what is in the image, too (SVG)")
+    verb(sbom).add_argument("--output", metavar="FILE", help="where to write it (default: standard output)")
     _environment(verb(push))
+    sub = verb(cache)
+    sub.add_argument("--prune", action="store_true", help="remove what was not used for long, and what is too much")
+    sub.add_argument("--clear", action="store_true", help="remove everything but what the newest builds need")
     sub = _environment(verb(deploy))
     sub.add_argument(
         "--digest", metavar="SHA256", help="the pushed build to release (default: the last build of this machine)"
@@ -289,6 +380,16 @@ def parser() -> _Parser:
     verb(demo)
     verb(doctor)
     return top
+
+
+def _upgrade(sub: _Parser) -> None:
+    sub.add_argument(
+        "--upgrade",
+        nargs="*",
+        metavar="NAME",
+        help="take the newest versions that fit, of these packages (Python's or Debian's; without a name: of all)",
+    )
+    sub.add_argument("--markdown", action="store_true", help="what changed as a Markdown table, for a pull request")
 
 
 def _environment(sub: _Parser) -> _Parser:

@@ -53,6 +53,17 @@ def test_cfn_lint_finds_nothing(name: str) -> None:
     assert (done.stdout, done.returncode) == ("", 0)
 
 
+def test_tasks_run_on_the_processors_that_the_environment_names() -> None:
+    template = read("service.yml")
+    parameter = template["Parameters"]["Architecture"]
+    assert (parameter["Default"], parameter["AllowedValues"]) == ("X86_64", ["X86_64", "ARM64"])
+    for name in ("TaskDefinition", "ReleaseTaskDefinition"):
+        assert template["Resources"][name]["Properties"]["RuntimePlatform"] == {
+            "CpuArchitecture": {"Ref": "Architecture"},
+            "OperatingSystemFamily": "LINUX",
+        }
+
+
 def test_the_function_inside_is_the_file() -> None:
     template = (FOLDER / "bootstrap.yml").read_text(encoding="utf-8")
     source = (FOLDER / "migration_resource.py").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -76,3 +77,19 @@ def test_the_newest_operation(record: Record, table: Any) -> None:
     table.put_item(Item={"pk": "environment#staging", "sk": "operation", "request": "r1"})
     table.put_item(Item={"pk": "operation#r1", "sk": "operation", "hops": []})
     assert record.operation() == {"pk": "operation#r1", "sk": "operation", "hops": []}
+
+
+def test_the_contents_of_a_build_lie_in_its_own_item(record: Record, facts: Any, table: Any) -> None:
+    scanned = replace(facts("a"), contents='{"v":1}')
+    record.put_build(scanned)
+    record.good(begin(record, facts("a")), undoes=[], undone=[], applied=[])
+    assert record.build(scanned.digest) == scanned, "a deploy or a rollback that does not know them forgets nothing"
+    last = record.last_good()
+    assert last
+    assert (last.facts.contents, "contents" in last.as_dict()) == ("", False)
+    record.put_build(replace(scanned, contents="newer"))
+    assert record.build(scanned.digest) == replace(scanned, contents="newer")
+
+
+def test_an_item_from_before_there_were_contents(facts: Any) -> None:
+    assert BuildFacts.of(facts("a").as_dict()) == facts("a")

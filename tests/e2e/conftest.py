@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from lastgood.project import LOCKS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,7 +30,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("home") / "board"
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc", "*.sqlite3")
     shutil.copytree(ROOT / "app", folder / "app", ignore=ignored)
-    for name in ("pyproject.toml", "requirements.in", "requirements.txt", ".gitignore"):
+    (folder / "docker").mkdir()
+    for name in ("pyproject.toml", "requirements.in", *LOCKS, ".gitignore"):
         shutil.copy(ROOT / name, folder / name)
     for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "the reference project"]):
         subprocess.run(

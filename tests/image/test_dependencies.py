@@ -1,15 +1,19 @@
-"""What pip says of a lock that can't be installed, in one sentence. A real pip, a local folder of wheels."""
+"""What is fetched of a lock, and the one sentence for what can't be. A real pip, a local folder of wheels."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import socket
+import tarfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from lastgood.errors import UsageError
-from lastgood.image import dependencies
+from lastgood.image import compiling, wheels
+from lastgood.image.platform import AMD64, ARM64
 
 ZERO = "0" * 64
 
@@ -43,7 +47,7 @@ def fetch(tmp_path: Path, lock: str) -> list[str]:
     """Fetches a lock; returns what came."""
     file = tmp_path / "requirements.txt"
     file.write_text(lock, encoding="utf-8")
-    dependencies._download(file, tmp_path / "wheels")
+    assert wheels.download(file, AMD64, tmp_path / "wheels") == []
     return sorted(path.name for path in (tmp_path / "wheels").iterdir())
 
 
@@ -71,16 +75,16 @@ def test_a_hash_that_does_not_match(index: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("index")
 def test_a_requirement_that_does_not_exist(tmp_path: Path) -> None:
     assert refusal(tmp_path, f"alhpa==1.0 --hash=sha256:{ZERO}\n") == (
-        "alhpa==1.0 has no wheel for Python 3.13 on linux x86_64 at the index (or does not exist): choose another version in "
-        "requirements.in and run `lastgood lock`"
+        "alhpa==1.0 has no wheel for Python 3.13 on linux/amd64 at the index, nor a source distribution (or does not exist): choose "
+        "another version in requirements.in and run `lastgood lock`"
     )
 
 
 def test_a_wheel_for_another_machine(index: Path, tmp_path: Path) -> None:
     digest = wheel(index, "alpha", "1.0", "cp313-cp313-win_amd64")
     assert refusal(tmp_path, f"alpha==1.0 --hash=sha256:{digest}\n") == (
-        "alpha==1.0 has no wheel for Python 3.13 on linux x86_64 at the index (or does not exist): choose another version in "
-        "requirements.in and run `lastgood lock`"
+        "alpha==1.0 has no wheel for Python 3.13 on linux/amd64 at the index, nor a source distribution (or does not exist): choose "
+        "another version in requirements.in and run `lastgood lock`"
     )
 
 
@@ -111,14 +115,117 @@ def test_an_index_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.Monke
     )
 
 
-def test_a_record_names_what_is_there_and_no_program_of_this_machine(tmp_path: Path) -> None:
-    folder = tmp_path / "shop-1.0.dist-info"
-    folder.mkdir()
-    (tmp_path / "shop.py").touch()
-    record = folder / "RECORD"
-    record.write_text(
-        "shop.py,sha256=a,1\n../../bin/shop,sha256=of-a-line-that-names-this-python,9\nshop-1.0.dist-info/RECORD,,\ngone.po,sha256=c,2\n",
+def test_a_line_whose_marker_is_false_in_the_image_is_left_out(index: Path, tmp_path: Path) -> None:
+    """pip would ask the Python that it runs on, which is another one."""
+    digest = wheel(index, "alpha", "1.0")
+    file = tmp_path / "requirements.txt"
+    file.write_text(
+        f'alpha==1.0 ; python_version == "3.13" and sys_platform == "linux" \\\n    --hash=sha256:{digest}\n    # via -r x\n'
+        f'beta==1.0 ; python_version < "3.13" --hash=sha256:{ZERO}\ngamma==1.0 ; platform_machine == "x86_64" --hash=sha256:{ZERO}\n',
         encoding="utf-8",
     )
-    dependencies._trim(tmp_path)
-    assert record.read_text(encoding="utf-8") == "shop-1.0.dist-info/RECORD,,\nshop.py,sha256=a,1\n"
+    assert [one.text for one in wheels.read(file, ARM64)] == [f"alpha==1.0 --hash=sha256:{digest}"]
+    assert [one.version for one in wheels.read(file, AMD64)] == ["1.0", "1.0"]
+
+
+def sdist(folder: Path, name: str, files: Mapping[str, str], links: Mapping[str, str] | None = None) -> str:
+    """Writes a source distribution; returns its sha256."""
+    file = folder / f"{name}-1.0.tar.gz"
+    with tarfile.open(file, "w:gz") as archive:
+        for path, content in files.items():
+            info = tarfile.TarInfo(f"{name}-1.0/{path}")
+            info.size = len(content.encode())
+            archive.addfile(info, io.BytesIO(content.encode()))
+        for path, target in (links or {}).items():
+            info = tarfile.TarInfo(f"{name}-1.0/{path}")
+            info.type, info.linkname = tarfile.SYMTYPE, target
+            archive.addfile(info)
+    return wheels.digest(file)
+
+
+def test_what_has_no_wheel_comes_as_its_source_and_none_of_its_code_runs(index: Path, tmp_path: Path) -> None:
+    digest = sdist(
+        index,
+        "alpha",
+        {"setup.py": f"open({str(tmp_path / 'ran')!r}, 'w')\n", "PKG-INFO": "Name: alpha\nVersion: 1.0\n"},
+    )
+    lock = tmp_path / "requirements.txt"
+    lock.write_text(f"alpha==1.0 --hash=sha256:{digest}\n", encoding="utf-8")
+    assert wheels.download(lock, AMD64, tmp_path / "w") == [("alpha", "1.0", tmp_path / "w/alpha-1.0.tar.gz")]
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_source_with_another_hash(index: Path, tmp_path: Path) -> None:
+    sdist(index, "alpha", {"setup.py": ""})
+    assert refusal(tmp_path, f"alpha==1.0 --hash=sha256:{ZERO}\n") == (
+        "alpha==1.0: the file that the index gave does not have a hash that requirements.txt names; nothing was installed: find out "
+        "why it changed, then run `lastgood lock`"
+    )
+
+
+def crafted(tmp_path: Path, name: str, content: str = "", mode: int = 0o100644) -> Path:
+    """A wheel with one entry of that name."""
+    file = tmp_path / "alpha-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(file, "w") as archive:
+        info = zipfile.ZipInfo(name)
+        info.external_attr = mode << 16
+        archive.writestr(info, content)
+    return file
+
+
+def unsafe(file: Path) -> str:
+    with pytest.raises(UsageError) as caught:
+        wheels.check(file)
+    return str(caught.value)
+
+
+def test_a_wheel_with_a_name_in_no_encoding(tmp_path: Path) -> None:
+    file = crafted(tmp_path, "alpha/é.txt")
+    file.write_bytes(file.read_bytes().replace("é".encode(), b"\xff\xfe"))
+    assert unsafe(file) == (
+        "alpha-1.0-py3-none-any.whl holds a file whose name is no UTF-8 (b'alpha/\\xff\\xfe.txt'): it is not installed; choose another "
+        "version of it"
+    )
+
+
+def test_a_wheel_that_leaves_its_folder(tmp_path: Path) -> None:
+    assert unsafe(crafted(tmp_path, "../x.py")) == (
+        "alpha-1.0-py3-none-any.whl holds ../x.py, which lies outside its folder: it is not installed; choose another version"
+    )
+    assert unsafe(crafted(tmp_path, "alpha/x", "../../etc", 0o120777)) == (
+        "alpha-1.0-py3-none-any.whl holds alpha/x, a link to ../../etc, which lies outside its folder: it is not installed; choose "
+        "another version"
+    )
+    wheels.check(crafted(tmp_path, "alpha/x", "../beta", 0o120777))
+
+
+def test_a_file_that_is_no_wheel(tmp_path: Path) -> None:
+    file = tmp_path / "alpha-1.0-py3-none-any.whl"
+    file.write_bytes(b"<html>")
+    assert (
+        unsafe(file) == "alpha-1.0-py3-none-any.whl is no wheel (File is not a zip file): choose another version of it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "target", "said"),
+    [
+        ("a", "/etc/passwd", "alpha-1.0/a, a link to /etc/passwd, which lies outside its folder"),
+        ("a/b", "../../c", "alpha-1.0/a/b, a link to ../../c, which lies outside its folder"),
+        ("../../x", "c", "alpha-1.0/../../x, which lies outside its folder"),
+    ],
+)
+def test_a_source_that_leaves_its_folder(tmp_path: Path, path: str, target: str, said: str) -> None:
+    sdist(tmp_path, "alpha", {"c": "1"}, {path: target})
+    with pytest.raises(UsageError) as caught:
+        compiling.unpack(compiling.Source("alpha", "1.0", tmp_path / "alpha-1.0.tar.gz"))
+    assert str(caught.value) == f"alpha-1.0.tar.gz holds {said}: it is not compiled; choose another version of alpha"
+
+
+def test_a_source_with_a_name_in_no_encoding(tmp_path: Path) -> None:
+    sdist(tmp_path, "alpha", {"c\udcff": "1"})
+    with pytest.raises(UsageError) as caught:
+        compiling.unpack(compiling.Source("alpha", "1.0", tmp_path / "alpha-1.0.tar.gz"))
+    assert str(caught.value) == (
+        "alpha-1.0.tar.gz holds a file whose name is no UTF-8 (b'alpha-1.0/c\\xff'): it is not compiled; choose another version of alpha"
+    )

@@ -26,7 +26,7 @@ def refusal(folder: Path, text: str) -> str:
 
 def test_the_bundles_own() -> None:
     found = dockerfile.read(bundle.path("docker/Dockerfile"), {"SETTINGS": "shop.settings"})
-    assert found.adds == ("base", "dependencies", "static", "application")
+    assert found.adds == ("base", "dependencies", "migrator", "static", "application")
     assert found.config == {
         "Env": [
             "PATH=/usr/bin",
@@ -81,7 +81,9 @@ def test_only_the_runtime_stage_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["RUN", "COPY", "HEALTHCHECK", "ONBUILD", "SHELL", "MAINTAINER"])
 def test_what_would_run_or_fetch(tmp_path: Path, name: str) -> None:
     assert refusal(tmp_path, f"ADD base.tar /\n\n{name} a b") == (
-        f"Dockerfile:4: {name} has no place in the runtime stage, which only ADDs layers and sets metadata"
+        f"Dockerfile:4: `{name} a b` has no place in the runtime stage, which is assembled without an engine and knows ADD, ARG, CMD, "
+        "ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR; where something has to run, name a Dockerfile of your own in "
+        "[tool.lastgood.image]"
     )
 
 
@@ -124,5 +126,5 @@ def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         dockerfile.read(tmp_path / "Dockerfile", {})
     assert str(caught.value) == (
-        f"{tmp_path}/Dockerfile can't be read (No such file or directory): [tool.lastgood.image] dockerfile names it"
+        f"{tmp_path}/Dockerfile can't be read (No such file or directory): install lastgood again"
     )

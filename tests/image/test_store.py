@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from lastgood.errors import UsageError
 from lastgood.image import store
 
 MAKE = """
@@ -100,6 +101,18 @@ def test_two_at_once_make_it_once(tmp_path: Path) -> None:
     assert half(target) == []
 
 
+def test_a_lock_is_not_left_behind(tmp_path: Path) -> None:
+    store.entry(tmp_path / "entry", lambda _folder: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["entry"]
+
+
+def test_using_an_entry_makes_it_young(tmp_path: Path) -> None:
+    store.entry(tmp_path / "entry", lambda _folder: None)
+    os.utime(tmp_path / "entry", (1, 1))
+    store.entry(tmp_path / "entry", lambda _folder: None)
+    assert (tmp_path / "entry").stat().st_mtime > 1
+
+
 def _locks() -> list[str]:
     """The kernel's list of file locks; those that wait have an arrow."""
     return Path("/proc/locks").read_text(encoding="utf-8").splitlines()
@@ -122,9 +135,13 @@ def test_a_full_disk_leaves_nothing(small_disk: Path) -> None:
         for number in range(100):
             (folder / str(number)).write_bytes(b"x" * 10_000)
 
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(UsageError) as caught:
         store.entry(small_disk / "entry", make)
-    assert [path.name for path in small_disk.iterdir()] == [".entry.lock"]
+    assert str(caught.value) == (
+        f"there is no room left to write in {small_disk} (No space left on device): nothing half done was kept; make room "
+        "(`lastgood cache --prune`), or point LASTGOOD_CACHE to another disk, and run the command again"
+    )
+    assert list(small_disk.iterdir()) == []
     store.entry(small_disk / "entry", lambda folder: (folder / "x").touch())
     assert (small_disk / "entry/x").is_file()
 

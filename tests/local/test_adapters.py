@@ -24,6 +24,11 @@ from lastgood.local.adapters.balancer import Health
 REPOSITORY = Path(__file__).parents[2]
 
 
+def test_the_tag_of_a_build_that_was_loaded() -> None:
+    assert containers.tag("localhost:4566/board@sha256:abc") == "localhost:4566/board:sha256-abc"
+    assert containers.tag("localhost:4566/board:1") == ""
+
+
 def test_container_definition_becomes_dockers_options() -> None:
     definition = {
         "name": "web",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import lzma
@@ -13,10 +14,11 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from lastgood.lock import debian
+from lastgood.lock import archive as proven
 from lastgood.lock.mirror import Mirror
 from pysequoia import SignatureMode, Tsk, sign
 
+ARCHITECTURES = ("amd64", "arm64")
 SUITES = {"trixie": "debian", "trixie-updates": "debian", "trixie-security": "debian-security"}
 
 
@@ -53,7 +55,12 @@ class Archive:
 
     root: Path
     key: Tsk
-    stanzas: dict[str, list[str]] = field(default_factory=lambda: {suite: [] for suite in SUITES})
+    stanzas: dict[tuple[str, str], list[str]] = field(
+        default_factory=lambda: {(suite, one): [] for suite in SUITES for one in ARCHITECTURES}
+    )
+    architectures: tuple[str, ...] = ARCHITECTURES
+    date: datetime = datetime(2026, 11, 24, 16, 0, tzinfo=UTC)
+    contents: dict[str, str] = field(default_factory=dict)
 
     @property
     def mirror(self) -> Mirror:
@@ -69,9 +76,27 @@ class Archive:
         fields: Mapping[str, str] | None = None,
         files: Mapping[str, bytes | str] | None = None,
         modes: Mapping[str, int] | None = None,
+        architectures: tuple[str, ...] = ARCHITECTURES,
     ) -> Path:
-        """Writes a .deb into the pool and its stanza into the suite; returns the file."""
-        control = {"Package": name, "Version": version, "Architecture": "amd64", **(fields or {})}
+        """Writes a .deb for each architecture into the pool and its stanza into the suite; returns the first one's file."""
+        everywhere = (fields or {}).get("Architecture") == "all"
+        written = [
+            self._write(name, version, suite, one, fields or {}, files, modes)
+            for one in (("all",) if everywhere else architectures)
+        ]
+        return written[0]
+
+    def _write(
+        self,
+        name: str,
+        version: str,
+        suite: str,
+        architecture: str,
+        fields: Mapping[str, str],
+        files: Mapping[str, bytes | str] | None,
+        modes: Mapping[str, int] | None,
+    ) -> Path:
+        control = {"Package": name, "Version": version, "Architecture": architecture, **fields}
         text = "".join(f"{key}: {value}\n" for key, value in control.items())
         body = _ar(
             {
@@ -80,12 +105,13 @@ class Archive:
                 "data.tar.xz": _tar(files or {f"usr/share/doc/{name}/copyright": b"free\n"}, modes or {}),
             }
         )
-        path = f"pool/main/{name[0]}/{name}/{name}_{version}_amd64.deb"
+        path = f"pool/main/{name[0]}/{name}/{name}_{version}_{architecture}.deb"
         file = self.root / SUITES[suite] / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(body)
         text += f"Filename: {path}\nSize: {len(body)}\nSHA256: {hashlib.sha256(body).hexdigest()}\n"
-        self.stanzas[suite].append(text)
+        for one in ARCHITECTURES if architecture == "all" else (architecture,):
+            self.stanzas[suite, one].append(text)
         return file
 
     def publish(
@@ -95,15 +121,24 @@ class Archive:
         tomorrow = datetime.now(UTC) + timedelta(days=1)
         for suite, archive in SUITES.items():
             folder = self.root / archive / "dists" / suite
-            index = lzma.compress("\n".join(self.stanzas[suite]).encode())
-            digest = hashlib.sha256(index).hexdigest()
-            by_hash = folder / "main/binary-amd64/by-hash/SHA256"
-            by_hash.mkdir(parents=True, exist_ok=True)
-            (by_hash / digest).write_bytes(index)
+            indices = {
+                f"main/binary-{one}/Packages.xz": lzma.compress("\n".join(self.stanzas[suite, one]).encode())
+                for one in self.architectures
+            }
+            if suite == "trixie":
+                indices |= {
+                    f"main/Contents-{one}.gz": gzip.compress(text.encode()) for one, text in self.contents.items()
+                }
             release = (
-                f"Codename: {(names or {}).get(suite, suite)}\nValid-Until: {format_datetime((suite == 'trixie' and until) or tomorrow)}\n"
-                f"SHA256:\n {digest} {len(index)} main/binary-amd64/Packages.xz\n"
+                f"Codename: {(names or {}).get(suite, suite)}\nDate: {format_datetime(self.date)}\n"
+                f"Valid-Until: {format_datetime((suite == 'trixie' and until) or tomorrow)}\nSHA256:\n"
             )
+            for path, body in indices.items():
+                digest = hashlib.sha256(body).hexdigest()
+                by_hash = (folder / path).parent / "by-hash/SHA256"
+                by_hash.mkdir(parents=True, exist_ok=True)
+                (by_hash / digest).write_bytes(body)
+                release += f" {digest} {len(body)} {path}\n"
             signer = ((suite == "trixie" and key) or self.key).signer()
             (folder / "InRelease").write_bytes(sign(signer, release.encode(), mode=SignatureMode.CLEAR))
         return self
@@ -120,7 +155,8 @@ def archive(tmp_path: Path, archive_key: Tsk, monkeypatch: pytest.MonkeyPatch) -
     """An empty archive whose key is the only one that is believed."""
     keyring = tmp_path / "keyring.pgp"
     keyring.write_text(str(archive_key.extract_certificate()), encoding="utf-8")
-    monkeypatch.setattr(debian, "_KEYRING", keyring)
+    monkeypatch.setattr(proven, "_KEYRING", keyring)
+    monkeypatch.setenv("LASTGOOD_CACHE", str(tmp_path / "kept"))
     return Archive(tmp_path / "mirror", archive_key)
 
 

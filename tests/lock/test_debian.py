@@ -17,8 +17,9 @@ from lastgood import bundle, cli
 from lastgood.errors import UsageError
 from lastgood.image import base
 from lastgood.lock import debian
-from lastgood.lock.debian import Lock, Seeds
+from lastgood.lock.debian import Lock
 from lastgood.lock.mirror import Mirror
+from lastgood.lock.seeds import Seeds
 from pysequoia import Tsk
 
 if TYPE_CHECKING:
@@ -27,22 +28,27 @@ if TYPE_CHECKING:
 Write = Callable[..., Path]
 
 
+def resolve(file: Path, mirror: Mirror) -> Lock:
+    """The lock of a base.toml."""
+    return debian.resolve(Seeds.read(file), mirror)
+
+
 def resolved(file: Path, archive: Archive) -> dict[str, str]:
     """Names and versions of the stage `runtime`."""
-    return {package.name: package.version for package in debian.resolve(file, archive.mirror).stages["runtime"]}
+    return {package.name: package.version for package in resolve(file, archive.mirror).packages("runtime", "amd64")}
 
 
 def refusal(file: Path, mirror: Mirror) -> str:
     """The whole message with which the mirror or the seeds are refused."""
     with pytest.raises(UsageError) as caught:
-        debian.resolve(file, mirror)
+        resolve(file, mirror)
     return str(caught.value)
 
 
 def test_a_lock_names_each_package_exactly(archive: Archive, seeds: Write) -> None:
     file = archive.add("tzdata", "2026f-0", fields={"Architecture": "all", "Source": "tz (2026f)"})
     archive.publish()
-    lock = debian.resolve(seeds("tzdata"), archive.mirror)
+    lock = resolve(seeds("tzdata"), archive.mirror)
     body = file.read_bytes()
     expected = debian.Package(
         name="tzdata",
@@ -50,16 +56,16 @@ def test_a_lock_names_each_package_exactly(archive: Archive, seeds: Write) -> No
         architecture="all",
         source="tz",
         archive="debian",
-        path="pool/main/t/tzdata/tzdata_2026f-0_amd64.deb",
+        path="pool/main/t/tzdata/tzdata_2026f-0_all.deb",
         sha256=hashlib.sha256(body).hexdigest(),
         size=len(body),
     )
-    assert lock.stages == {"runtime": (expected,)}
-    assert (lock.suite, lock.architecture) == ("trixie", "amd64")
+    assert lock.stages == {"runtime": {"amd64": (expected,), "arm64": (expected,)}}
+    assert (lock.suite, lock.resolved) == ("trixie", "20261124T160000Z")
 
 
 def test_the_closure(archive: Archive, seeds: Write) -> None:
-    archive.add("python", fields={"Depends": "libc (>= 2.0), mime | mime-mini", "Pre-Depends": "loader"})
+    archive.add("python", fields={"Depends": "libc (>= 1.0), mime | mime-mini", "Pre-Depends": "loader"})
     archive.add("mime-mini")
     archive.add("loader", fields={"Depends": "libc"})
     archive.add("libc", fields={"Recommends": "locales"})
@@ -99,21 +105,25 @@ def test_the_newest_version_wins_by_debians_own_order(archive: Archive, seeds: W
     archive.add("libssl", "3.5.10-1~deb13u1", suite="trixie-security")
     archive.add("libssl", "3.5.10-1~deb13u1~rc1", suite="trixie-updates")
     archive.publish()
-    (package,) = debian.resolve(seeds("libssl"), archive.mirror).stages["runtime"]
+    (package,) = resolve(seeds("libssl"), archive.mirror).packages("runtime", "amd64")
     assert (package.version, package.archive) == ("3.5.10-1~deb13u1", "debian-security")
 
 
 def test_a_package_that_does_not_exist(archive: Archive, seeds: Write) -> None:
     file = seeds("pyhton3")
     message = refusal(file, archive.publish().mirror)
-    assert message == f"{file} asks for the Debian package 'pyhton3', which does not exist: mend the name in {file}"
+    assert message == (
+        f"{file} asks for the Debian package 'pyhton3', which does not exist in trixie for amd64: mend the name in {file}"
+    )
 
 
 def test_a_dependency_that_does_not_exist(archive: Archive, seeds: Write) -> None:
     archive.add("app", fields={"Depends": "gone"})
     file = seeds("app")
     message = refusal(file, archive.publish().mirror)
-    assert message == f"app asks for the Debian package 'gone', which does not exist: mend the name in {file}"
+    assert message == (
+        f"app asks for the Debian package 'gone', which does not exist in trixie for amd64: mend the name in {file}"
+    )
 
 
 def test_an_index_signed_by_a_stranger(archive: Archive, seeds: Write) -> None:
@@ -184,14 +194,13 @@ def test_an_index_of_another_suite(archive: Archive, seeds: Write) -> None:
     )
 
 
-def test_a_mirror_without_this_architecture(archive: Archive, seeds: Write) -> None:
+def test_a_mirror_without_an_architecture(archive: Archive, seeds: Write) -> None:
     archive.add("tzdata")
+    archive.architectures = ("amd64",)
     archive.publish()
-    with pytest.raises(UsageError) as caught:
-        debian.resolve(seeds("tzdata"), archive.mirror, architecture="arm64")
-    suite, _, problem = str(caught.value).partition("/InRelease ")
+    suite, _, problem = refusal(seeds("tzdata"), archive.mirror).partition("/InRelease ")
     assert suite.startswith(f"file://{archive.root}/debian")
-    assert problem == "lists no main/binary-arm64/Packages.xz: the mirror does not carry arm64; name another mirror"
+    assert problem == "lists no main/binary-arm64/Packages.xz: the mirror does not carry it; name another mirror"
 
 
 def test_a_mirror_that_does_not_answer(seeds: Write) -> None:
@@ -227,12 +236,12 @@ def test_a_lock_reads_back_as_it_was_written(archive: Archive, seeds: Write, tmp
     archive.add("tzdata", "2026f-0")
     archive.add("zlib1g", "1:1.3")
     archive.publish()
-    lock = debian.resolve(seeds("tzdata", "zlib1g", extra='[wheels]\npackages = ["tzdata"]\n'), archive.mirror)
+    lock = resolve(seeds("tzdata", "zlib1g", extra='[wheels]\npackages = ["tzdata"]\n'), archive.mirror)
     file = tmp_path / "base.lock"
     file.write_text(lock.text(), encoding="utf-8")
     assert Lock.read(file) == lock
-    entries = [line for line in lock.text().splitlines() if line.startswith('      {"name"')]
-    assert [json.loads(line.rstrip(","))["name"] for line in entries] == ["tzdata", "zlib1g", "tzdata"]
+    entries = [line for line in lock.text().splitlines() if line.startswith('        {"name"')]
+    assert [json.loads(line.rstrip(","))["name"] for line in entries] == ["tzdata", "zlib1g"] * 2 + ["tzdata"] * 2
     assert resolved(seeds("zlib1g", "tzdata"), archive) == {"tzdata": "2026f-0", "zlib1g": "1:1.3"}
 
 
@@ -242,15 +251,15 @@ def test_the_same_archive_gives_the_same_lock(archive: Archive, seeds: Write) ->
     archive.add("zlib", fields={"Depends": "libc"})
     archive.publish()
     file = seeds("python")
-    assert debian.resolve(file, archive.mirror).text() == debian.resolve(file, archive.mirror).text()
+    assert resolve(file, archive.mirror).text() == resolve(file, archive.mirror).text()
 
 
 def test_the_key_of_a_stage_is_its_packages_hashes(archive: Archive, seeds: Write) -> None:
     archive.add("tzdata", "1")
-    before = debian.resolve(seeds("tzdata"), archive.publish().mirror).key("runtime")
-    assert debian.resolve(seeds("tzdata"), archive.mirror).key("runtime") == before
+    before = resolve(seeds("tzdata"), archive.publish().mirror).key("runtime", "amd64")
+    assert resolve(seeds("tzdata"), archive.mirror).key("runtime", "amd64") == before
     archive.add("tzdata", "2")
-    assert debian.resolve(seeds("tzdata"), archive.publish().mirror).key("runtime") != before
+    assert resolve(seeds("tzdata"), archive.publish().mirror).key("runtime", "amd64") != before
 
 
 @pytest.mark.parametrize(
@@ -262,9 +271,9 @@ def test_the_key_of_a_stage_is_its_packages_hashes(archive: Archive, seeds: Writ
             "{file} is not a Debian lock (list indices must be integers or slices, not str): restore it from git or run `{command}`",
         ),
         ('{"suite": "x"}', "{file} is not a Debian lock ('schema'): restore it from git or run `{command}`"),
-        ('{"schema": 9}', "{file} has schema 9, this lastgood reads 1: run `{command}`"),
+        ('{"schema": 9}', "{file} has schema 9, this lastgood reads 2: run `{command}`"),
         (
-            '{"schema": 1, "suite": "x", "architecture": "amd64", "seeds": "", "stages": []}',
+            '{"schema": 2, "suite": "x", "seeds": "", "stages": []}',
             "{file} is not a Debian lock ('list' object has no attribute 'items'): restore it from git or run `{command}`",
         ),
         (
@@ -288,6 +297,7 @@ def test_a_lock_file_that_is_damaged(tmp_path: Path, content: str | None, messag
         ("suite = 'trixie'\n[runtime]\n", "'packages'"),
         ("[runtime]\npackages = []\n", "'suite'"),
         ("suite = \n", "Invalid value (at line 1, column 9)"),
+        ("suite = 'trixie'\n[a]\non = 'b'\npackages = []\n", "a stage stands on 'b', which is not above it"),
     ],
 )
 def test_seeds_that_can_not_be_read(tmp_path: Path, content: str, problem: str) -> None:
@@ -300,16 +310,34 @@ def test_seeds_that_can_not_be_read(tmp_path: Path, content: str, problem: str) 
 
 def test_comments_and_order_do_not_change_the_seeds(tmp_path: Path) -> None:
     one, two = tmp_path / "one.toml", tmp_path / "two.toml"
-    one.write_text("suite = 'trixie' # why\n[a]\npackages = ['x']\n[b]\npackages = []\n", encoding="utf-8")
-    two.write_text("suite = 'trixie'\n[b]\npackages = []\n[a]\npackages = ['x']\n", encoding="utf-8")
-    assert debian.seeds_hash(one) == debian.seeds_hash(two)
-    two.write_text("suite = 'trixie'\n[b]\npackages = []\n[a]\npackages = ['y']\n", encoding="utf-8")
-    assert debian.seeds_hash(one) != debian.seeds_hash(two)
+    one.write_text("suite = 'trixie' # why\n[a]\npackages = ['xx']\n[b]\npackages = []\n", encoding="utf-8")
+    two.write_text("suite = 'trixie'\n[b]\npackages = []\n[a]\npackages = ['xx']\n", encoding="utf-8")
+    assert Seeds.read(one).digest == Seeds.read(two).digest
+    two.write_text("suite = 'trixie'\n[b]\npackages = []\n[a]\npackages = ['yy']\n", encoding="utf-8")
+    assert Seeds.read(one).digest != Seeds.read(two).digest
+
+
+def test_a_lock_that_was_edited_by_hand(archive: Archive, seeds: Write, tmp_path: Path) -> None:
+    archive.add("tzdata", "2026f-0")
+    file = tmp_path / "base.lock"
+    text = resolve(seeds("tzdata"), archive.publish().mirror).text()
+    file.write_text(text.replace("2026f-0", "2026g-0"), encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        Lock.read(file)
+    command = f"lastgood lock-base --seeds {tmp_path}/base.toml"
+    assert str(caught.value) == f"{file} was edited by hand or merged: restore it from git or run `{command}`"
+
+
+def test_a_stage_that_the_lock_does_not_have(archive: Archive, seeds: Write) -> None:
+    archive.add("tzdata")
+    with pytest.raises(UsageError) as caught:
+        resolve(seeds("tzdata"), archive.publish().mirror).packages("compiler", "arm64")
+    assert str(caught.value) == "the Debian lock has no stage 'compiler' for arm64: run `lastgood lock`"
 
 
 def test_the_bundles_lock_belongs_to_its_seeds_and_names_no_host() -> None:
     lock = base.lock()
-    assert set(lock.stages) == {"runtime", "wheels"}
+    assert set(lock.stages) == {"runtime", "wheels", "compiler"}
     text = bundle.path("docker/base.lock").read_text(encoding="utf-8")
     assert "://" not in text
     assert lock.text() == text
@@ -336,6 +364,6 @@ def test_the_command_writes_the_lock_once(archive: Archive, seeds: Write, monkey
     assert cli.main(["lock-base", "--seeds", str(file)]) == 0
     lock = file.with_suffix(".lock")
     written = lock.stat().st_mtime_ns
-    assert json.loads(lock.read_text(encoding="utf-8"))["stages"]["runtime"][0]["name"] == "tzdata"
+    assert json.loads(lock.read_text(encoding="utf-8"))["stages"]["runtime"]["amd64"][0]["name"] == "tzdata"
     assert cli.main(["lock-base", "--seeds", str(file)]) == 0
     assert lock.stat().st_mtime_ns == written

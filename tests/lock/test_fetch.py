@@ -18,7 +18,8 @@ from lastgood.errors import UsageError
 from lastgood.image import debian as fetcher
 from lastgood.lock import debian
 from lastgood.lock.debian import Package
-from lastgood.lock.mirror import Mirror
+from lastgood.lock.mirror import Mirror, Snapshot
+from lastgood.lock.seeds import Seeds
 
 if TYPE_CHECKING:
     from .conftest import Archive
@@ -32,7 +33,7 @@ def packages(archive: Archive, seeds: Write) -> tuple[Package, ...]:
     archive.add("tzdata", "2026f-0")
     archive.add("zlib1g", "1.3-1")
     archive.publish()
-    return debian.resolve(seeds("tzdata", "zlib1g"), archive.mirror).stages["runtime"]
+    return debian.resolve(Seeds.read(seeds("tzdata", "zlib1g")), archive.mirror).packages("runtime", "amd64")
 
 
 def never() -> Mirror:
@@ -61,8 +62,9 @@ def test_a_version_that_vanished(archive: Archive, packages: tuple[Package, ...]
     file = archive.root / "debian" / packages[0].path
     file.unlink()
     assert refusal(archive, packages, tmp_path / "cache") == (
-        f"tzdata 2026f-0 is no longer on the Debian mirror (file://{file}): run `lastgood lock-base` to lock the version that "
-        "replaced it"
+        f"tzdata 2026f-0 is no longer on the Debian mirror (file://{file}): run `lastgood lock` (for the bundle's own lock "
+        "`lastgood lock-base`) to lock the version that replaced it, or set [tool.lastgood.image] snapshot to the address of an archive "
+        "that keeps old versions"
     )
 
 
@@ -83,8 +85,9 @@ def test_a_version_that_vanished_from_a_web_server(
         assert fetcher.fetch(packages[1:], lambda: mirror, tmp_path / "cache")["zlib1g"].is_file()
         server.shutdown()
     assert str(caught.value) == (
-        f"tzdata 2026f-0 is no longer on the Debian mirror ({address}/debian/{packages[0].path}): run `lastgood lock-base` to lock "
-        "the version that replaced it"
+        f"tzdata 2026f-0 is no longer on the Debian mirror ({address}/debian/{packages[0].path}): run `lastgood lock` (for the "
+        "bundle's own lock `lastgood lock-base`) to lock the version that replaced it, or set [tool.lastgood.image] snapshot to the "
+        "address of an archive that keeps old versions"
     )
 
 
@@ -96,10 +99,90 @@ def test_a_package_of_another_hash(archive: Archive, packages: tuple[Package, ..
     )
 
 
+def snapshot(archive: Archive, package: Package, stamp: str) -> tuple[Snapshot, Path]:
+    """Takes a package's file off the mirror and into a snapshot archive of that moment; returns both."""
+    file = archive.root / "debian" / package.path
+    kept = archive.root / "snapshot/debian" / stamp / package.path
+    kept.parent.mkdir(parents=True)
+    file.rename(kept)
+    return Snapshot(f"file://{archive.root}/snapshot/", "20261124T160000Z"), kept
+
+
+@pytest.mark.parametrize("stamp", ["20261124T160000Z", "20261125T160000Z"])
+def test_a_version_that_vanished_comes_from_the_snapshot(
+    archive: Archive, packages: tuple[Package, ...], tmp_path: Path, stamp: str
+) -> None:
+    """Of the lock's moment, or of the day after: a snapshot is taken after the mirrors have changed."""
+    old, kept = snapshot(archive, packages[0], stamp)
+    content = kept.read_bytes()
+    files = fetcher.fetch(packages, lambda: archive.mirror, tmp_path / "cache", old)
+    assert files["tzdata"].read_bytes() == content
+
+
+def test_a_machine_that_knows_no_mirror_has_the_snapshot(
+    archive: Archive, packages: tuple[Package, ...], tmp_path: Path
+) -> None:
+    def none() -> Mirror:
+        raise UsageError("no Debian mirror is known")
+
+    old, kept = snapshot(archive, packages[0], "20261124T160000Z")
+    assert fetcher.fetch(packages[:1], none, tmp_path / "cache", old)["tzdata"].read_bytes() == kept.read_bytes()
+    with pytest.raises(UsageError) as caught:
+        fetcher.fetch(packages[1:], none, tmp_path / "cache", old)
+    assert str(caught.value) == (
+        f"zlib1g 1.3-1 is not in the snapshot archive (file://{archive.root}/snapshot/debian/20261124T160000Z/{packages[1].path}): run "
+        "`lastgood lock` (for the bundle's own lock `lastgood lock-base`) to lock the version that replaced it"
+    )
+    with pytest.raises(UsageError) as caught:
+        fetcher.fetch(packages[1:], none, tmp_path / "cache")
+    assert str(caught.value) == "no Debian mirror is known"
+
+
+def test_a_wrong_file_on_the_mirror_and_the_right_one_in_the_snapshot(
+    archive: Archive, packages: tuple[Package, ...], tmp_path: Path
+) -> None:
+    old, kept = snapshot(archive, packages[0], "20261124T160000Z")
+    (archive.root / "debian" / packages[0].path).write_bytes(b"wrong")
+    files = fetcher.fetch(packages, lambda: archive.mirror, tmp_path / "cache", old)
+    assert files["tzdata"].read_bytes() == kept.read_bytes()
+
+
+def test_a_snapshot_of_another_hash(archive: Archive, packages: tuple[Package, ...], tmp_path: Path) -> None:
+    old, kept = snapshot(archive, packages[0], "20261124T160000Z")
+    kept.write_bytes(b"wrong")
+    with pytest.raises(UsageError) as caught:
+        fetcher.fetch(packages, lambda: archive.mirror, tmp_path / "cache", old)
+    assert str(caught.value) == (
+        f"file://{kept} does not have the sha256 that the lock names for tzdata: name another mirror"
+    )
+
+
+def test_a_version_that_is_nowhere(archive: Archive, packages: tuple[Package, ...], tmp_path: Path) -> None:
+    old, kept = snapshot(archive, packages[0], "20261124T160000Z")
+    kept.unlink()
+    with pytest.raises(UsageError) as caught:
+        fetcher.fetch(packages, lambda: archive.mirror, tmp_path / "cache", old)
+    assert str(caught.value) == (
+        f"tzdata 2026f-0 is no longer on the Debian mirror (file://{archive.root}/debian/{packages[0].path}), nor in the snapshot archive "
+        f"(file://{kept}): run `lastgood lock` (for the bundle's own lock `lastgood lock-base`) to lock the version that replaced it"
+    )
+
+
+def test_a_package_of_two_architectures_has_two_files(archive: Archive, tmp_path: Path) -> None:
+    archive.add("libc6")
+    archive.add("tzdata", fields={"Architecture": "all"})
+    file = tmp_path / "seeds.toml"
+    text = 'suite = "trixie"\n[cross]\npackages = ["libc6:amd64", "libc6:arm64", "tzdata"]\n[cross.arm64]\nmachine = "amd64"\n'
+    file.write_text(text, encoding="utf-8")
+    lock = debian.resolve(Seeds.read(file), archive.publish().mirror)
+    files = fetcher.fetch(lock.packages("cross", "arm64"), lambda: archive.mirror, tmp_path / "cache")
+    assert list(files) == ["libc6:amd64", "libc6:arm64", "tzdata"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
 def test_a_full_disk(archive: Archive, seeds: Write, tmp_path: Path) -> None:
-    archive.add("big", files={"usr/share/big": os.urandom(2_000_000)})
-    (package,) = debian.resolve(seeds("big"), archive.publish().mirror).stages["runtime"]
+    archive.add("big", fields={"Architecture": "all"}, files={"usr/share/big": os.urandom(1_500_000)})
+    (package,) = debian.resolve(Seeds.read(seeds("big")), archive.publish().mirror).packages("runtime", "amd64")
     small = tmp_path / "small"
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], check=True)

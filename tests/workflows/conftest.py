@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lastgood.project import LOCKS
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = "acme/bundle"
@@ -206,7 +207,8 @@ def caller(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository that uses the bundle: the reference project with its locks and two workflows, version 1 committed."""
     target = tmp_path_factory.mktemp("caller")
     shutil.copytree(ROOT / "app", target / "app", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("requirements.in", "requirements.txt"):
+    (target / "docker").mkdir()
+    for name in ("requirements.in", *LOCKS):
         shutil.copy(ROOT / name, target / name)
     (target / ".gitignore").write_text(".lastgood\n.venv-local\n__pycache__\n", encoding="utf-8")
     settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")

@@ -58,6 +58,12 @@ def test_a_text_with_fences_does_not_end_the_summarys_own(files: tuple[Path, Pat
     assert files[1].read_text(encoding="utf-8") == "`````text\nbefore\n````\nafter\n`````\n\n"
 
 
+def test_markdown_is_the_summary_as_it_is(files: tuple[Path, Path]) -> None:
+    github.publish({"build": "a"}, "plain", "### Image\n\n| a |\n")
+
+    assert files[1].read_text(encoding="utf-8") == "### Image\n\n| a |\n\n"
+
+
 def test_an_error_is_annotated_in_one_line(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     github.annotate("100 % of it\nfailed")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from lastgood.errors import UsageError
 from lastgood.image import base, dependencies, python
+from lastgood.image.platform import native
 from lastgood.project import Project
 
 _LOOK = """
@@ -64,8 +65,8 @@ def forward(project: Project, url: str, source: Path, migrator: Path, identity: 
 def _run(
     project: Project, url: str, arguments: list[str], before: str = "", extra: dict[str, str] | None = None
 ) -> dict[str, Any]:
-    root = base.runtime(project.image)
-    packages = dependencies.prepare(project) / python.DIST_PACKAGES
+    root = base.runtime(project, native())
+    packages = dependencies.whole(project) / python.DIST_PACKAGES
     done = python.run(
         python.wrapper(root, root.parent / "bin"),
         arguments,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lastgood.errors import UsageError
 from lastgood.image import commit
-from lastgood.project import Project
+from lastgood.project import LOCKS, Project
 
 _MODEL = "app/releases/models.py"
 _TEMPLATE = "app/releases/templates/releases/list.html"
@@ -121,8 +121,10 @@ def _first(project: Project, folder: Path) -> None:
         target = folder / "app" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(project.app / name, target)
-    for name in ("requirements.in", "requirements.txt"):
-        shutil.copy(project.root / name, folder / name)
+    for name in ("requirements.in", *LOCKS):
+        if (project.root / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(project.root / name, folder / name)
     text = (project.root / "pyproject.toml").read_text(encoding="utf-8")
     tables = re.findall(r"^\[tool\.lastgood[^\]]*\]\n(?:(?!\[).*\n?)*", text, re.MULTILINE)
     (folder / "pyproject.toml").write_text("".join(tables), encoding="utf-8")

@@ -27,7 +27,11 @@ def now() -> str:
 
 @dataclass(frozen=True)
 class BuildFacts:
-    """What a deploy needs to know of a build. `image` is the reference by digest, `size` is in bytes, compressed."""
+    """What a deploy needs to know of a build. `image` is the reference by digest, `size` is in bytes, compressed.
+
+    `contents` is what the scan found in it, in the form of scan/contents.py, empty where it was not scanned. It lies in the build's own
+    item alone: releases, which are many and are shown, do not repeat it.
+    """
 
     build: str
     commit: str
@@ -36,16 +40,17 @@ class BuildFacts:
     image: str
     manifest_sha: str
     size: int
+    contents: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able facts."""
-        return asdict(self)
+        """JSON-able facts, without the contents."""
+        return {key: value for key, value in asdict(self).items() if key != "contents"}
 
     @classmethod
     def of(cls, item: dict[str, Any]) -> BuildFacts:
         """From an item of the record, or any mapping that holds these facts."""
-        values = {field.name: item[field.name] for field in fields(cls)}
-        return cls(**values | {"size": int(values["size"])})
+        values = {field.name: item[field.name] for field in fields(cls) if field.name != "contents"}
+        return cls(**values | {"size": int(values["size"]), "contents": item.get("contents", "")})
 
 
 @dataclass(frozen=True)
@@ -97,8 +102,11 @@ class Record:
         return BuildFacts.of(item) if item else None
 
     def put_build(self, facts: BuildFacts) -> None:
-        """Remembers a pushed build; a second time changes nothing that matters."""
-        self.table.put_item(Item=facts.as_dict() | {"pk": f"build#{facts.digest}", "sk": "build"})
+        """Remembers a pushed build; a second time changes nothing that matters, and forgets no contents."""
+        known = None if facts.contents else self.build(facts.digest)
+        contents = known.contents if known else facts.contents
+        item = facts.as_dict() | ({"contents": contents} if contents else {})
+        self.table.put_item(Item=item | {"pk": f"build#{facts.digest}", "sk": "build"})
 
     def last_good(self) -> Release | None:
         """The newest good release."""

@@ -9,6 +9,8 @@ from lastgood.image.build import Image, last
 from lastgood.image.push import Registry
 from lastgood.local import state
 from lastgood.project import Project
+from lastgood.report.terminal import step
+from lastgood.scan import contents
 
 
 def find(project: Project, environment: str) -> Registry:
@@ -46,12 +48,34 @@ def facts(image: Image, reference: str) -> BuildFacts:
         image=reference,
         manifest_sha=image.manifest_sha,
         size=image.size,
+        contents=contents.stored(image.folder),
     )
 
 
 def recorded(project: Project, environment: str, image: Image, reference: str) -> None:
     """Writes the pushed build into the release record, so that any machine can deploy it by its digest."""
     Record(Session(project, environment), environment).put_build(facts(image, reference))
+
+
+def handed_over(project: Project, environment: str, image: Image, reference: str) -> None:
+    """Loads a pushed build into this machine's engine, where that is the environment and can't pull zstd layers (before version 23).
+
+    It lies there under a tag that names the digest (local/adapters/containers.py starts it from there), as a pull would have left it.
+    """
+    if environment != "local" or not any("zstd" in layer.media_type for layer in image.layers):
+        return
+    from lastgood.image import build
+    from lastgood.local import engine
+
+    client = engine.connect()
+    if client is None:
+        return
+    version = str(client.version()["Version"])
+    client.close()
+    if version.partition(".")[0].isdecimal() and int(version.partition(".")[0]) < 23:
+        with step("load into Docker") as shown:
+            build.load(project, image, reference.replace("@sha256:", ":sha256-"))
+            shown.note(f"engine {version} can't pull zstd layers")
 
 
 def build_facts(project: Project, environment: str, digest: str | None) -> BuildFacts:

@@ -1,41 +1,44 @@
-"""The two root file systems made from the Debian lock: one to build with (`wheels`), one distroless to run on (`runtime`)."""
+"""The root file systems made from the Debian lock: `wheels` and `compiler` to build with, and `runtime`, distroless, to run on."""
 
 from __future__ import annotations
 
 import fnmatch
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lastgood import bundle
 from lastgood.errors import UsageError
-from lastgood.image import debian, python, store
-from lastgood.lock import mirror
-from lastgood.lock.debian import Lock, seeds_hash
-from lastgood.project import ImageSettings, cache
+from lastgood.image import bytecode, debian, python, store
+from lastgood.image.platform import Platform, native
+from lastgood.lock import mirror, packages
+from lastgood.lock.debian import Lock
+from lastgood.project import ImageSettings, Project, cache
 
 # Counted up whenever the recipes below change what they make, so that no cache entry of an older recipe is used.
-RECIPE = 2
-
-_STDLIB = f"usr/lib/python{python.VERSION}"
+RECIPE = 7
 
 # Data and tools that a running web application never opens. The interpreter's own modules stay, but for those whose C part or data
-# is left out with them.
+# is left out with them. LIB stands for the platform's folder of libraries, PY for the standard library.
 _TRIM = (
     "usr/share/doc/*/[!c]*", "usr/share/doc/*/changelog*", "usr/share/doc/*/copyright-*", "usr/share/man/*", "usr/share/info/*",
     "usr/share/locale/*", "usr/share/lintian/*", "usr/share/bug/*", "usr/share/base-files/*", "usr/share/common-licenses/*",
     "usr/share/pixmaps/*", "usr/share/menu/*", "usr/share/binfmts/*", "usr/share/apps/*", "usr/share/applications/*",
     "usr/share/ca-certificates/mozilla/*",  # concatenated into one bundle below
-    f"{python.LIBRARIES}/gconv/*", f"{python.LIBRARIES}/perl*", f"{python.LIBRARIES}/libmvec*", f"{python.LIBRARIES}/libexpatw*",
+    "usr/share/zoneinfo/tzdata.zi", "usr/share/zoneinfo/leap*", "usr/share/zoneinfo/zonenow.tab",
+    "LIB/gconv/*", "LIB/perl*", "LIB/libmvec*", "LIB/libexpatw*",
+    "LIB/libc_malloc_debug*", "LIB/libmemusage*", "LIB/libpcprofile*", "LIB/libthread_db*",  # for debuggers
+    "LIB/libnsl*", "LIB/libnss_compat*", "LIB/libnss_hesiod*", "LIB/libBrokenLocale*",  # for NIS and programs of another age
     "usr/lib/locale/*", "usr/share/i18n/*",
     "usr/sbin/*", "etc/ca-certificates/*", "etc/update-motd.d/*", "etc/skel/*", "etc/profile*", "etc/dpkg/*", "etc/issue*",
-    f"{_STDLIB}/ensurepip/*", f"{_STDLIB}/idlelib/*", f"{_STDLIB}/tkinter/*", f"{_STDLIB}/turtle*", f"{_STDLIB}/test/*",
-    f"{_STDLIB}/pydoc_data/*", f"{_STDLIB}/lib2to3/*", f"{_STDLIB}/_pyrepl/*", f"{_STDLIB}/curses/*", f"{_STDLIB}/venv/*",
-    f"{_STDLIB}/lib-dynload/_test*", f"{_STDLIB}/lib-dynload/_ctypes_test*", f"{_STDLIB}/lib-dynload/_xxtestfuzz*",
-    f"{_STDLIB}/lib-dynload/xx*", f"{_STDLIB}/lib-dynload/_curses*", f"{_STDLIB}/lib-dynload/readline*",
-    f"{_STDLIB}/lib-dynload/_dbm*", f"{_STDLIB}/lib-dynload/_gdbm*", f"{_STDLIB}/lib-dynload/_tkinter*",
+    "PY/ensurepip/*", "PY/idlelib/*", "PY/tkinter/*", "PY/turtle*", "PY/test/*",
+    "PY/pydoc_data/*", "PY/lib2to3/*", "PY/_pyrepl/*", "PY/curses/*", "PY/venv/*",
+    "PY/lib-dynload/_test*", "PY/lib-dynload/_ctypes_test*", "PY/lib-dynload/_xxtestfuzz*",
+    "PY/lib-dynload/xx*", "PY/lib-dynload/_curses*", "PY/lib-dynload/readline*",
+    "PY/lib-dynload/_dbm*", "PY/lib-dynload/_gdbm*", "PY/lib-dynload/_tkinter*",
 )  # fmt: skip
+# What `_TRIM` would take, and other modules import: pydoc (and so xmlrpc.server) asks for its pager.
+_NEEDED = tuple(f"{python.STDLIB}/_pyrepl/{name}.py" for name in ("__init__", "pager", "types"))
 _NEVER = (
     "usr/share/man/*",
     "usr/share/locale/*",
@@ -43,55 +46,142 @@ _NEVER = (
     "usr/share/info/*",
     "usr/share/lintian/*",
 )
+_CERTIFICATES = "usr/share/ca-certificates"
 _USERS = "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n"
 _GROUP = "root:x:0:\nnonroot:x:65532:\n"
 _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
 
 
-def lock() -> Lock:
-    """The bundle's Debian lock. Raises UsageError where it does not belong to docker/base.toml."""
-    file = bundle.path("docker/base.lock")
-    locked = Lock.read(file)
-    seeds = file.with_suffix(".toml")
-    if locked.seeds != seeds_hash(seeds):
-        raise UsageError(f"{file} was not made from {seeds} as it is now: run `lastgood lock-base` and commit it")
-    return locked
+def lock(project: Project | None = None) -> Lock:
+    """The Debian lock of the project's own packages if it adds any, else the bundle's. Raises UsageError where it is stale."""
+    return packages.locked(project)
 
 
-def runtime(settings: ImageSettings) -> Path:
-    """The runtime root file system, precompiled; fetched, checked and unpacked unless it is in the cache."""
-    return _root("runtime", settings, _finish_runtime)
+def runtime(project: Project | None, platform: Platform) -> Path:
+    """The runtime root file system, precompiled; fetched, checked and unpacked unless it is in the cache.
+
+    `project` is whose own Debian packages, kept files and sources count; None is the bundle's base as it is. Beside the folder lies
+    owners.json: {path of each file: owner, as "debian:libc6"}.
+    """
+    return _entry("runtime", project, platform, lambda folder: make_runtime(project, platform, folder))
 
 
-def wheels(settings: ImageSettings) -> Path:
-    """The root file system to build with: the same Python, whole."""
-    return _root("wheels", settings, _certificates)
+def make_runtime(
+    project: Project | None,
+    platform: Platform,
+    folder: Path,
+    seen: Callable[[str, Path], None] = lambda _step, _root: None,
+) -> None:
+    """Makes the runtime root at `folder`/root; `seen` is told after each step that changed its size (--explain measures there)."""
+    keep, root = _settings(project).keep, folder / "root"
+    trim = tuple(pattern.replace("LIB", platform.libraries).replace("PY", python.STDLIB) for pattern in _TRIM)
+    # The certificates are read when the bundle is made, and removed after it.
+    owners = unpacked(
+        "runtime",
+        project,
+        platform,
+        root,
+        lambda path: kept(path, (*keep, *_NEEDED)) or _kept(path, trim) or path.startswith(_CERTIFICATES),
+    )
+    _certificates(root, owners)
+    store.remove(root / _CERTIFICATES)
+    _finish(root)
+    seen("documentation, tools, data that nothing opens", root)
+    # Byte-code is the same for every platform, so that of another one is compiled by this machine's Python. It is, to the last byte, only
+    # if that Python itself runs on byte-code: what it has loaded from sources it shares strings with.
+    if platform == native():
+        bytecode.compile_tree(root, [python.STDLIB], root)
+    bytecode.compile_tree(root, [python.STDLIB], root if platform == native() else runtime(project, native()))
+    seen("byte-code", root)
+    if _settings(project).sources == "app":
+        for source in (root / python.STDLIB).rglob("*.py"):
+            if not kept(source.relative_to(root).as_posix(), keep):
+                bytecode.sourceless(source)
+        seen("sources", root)
+    _prune_empty(root / python.STDLIB)
+    write_owners(root, owners, "debian:base-files")
 
 
-def runtime_key() -> str:
-    """A sha256 of all that the runtime root is made from."""
-    return _key("runtime", lock())
+def wheels(project: Project | None) -> Path:
+    """The root file system to build with, of this machine's platform: the same Python, whole."""
+    return _whole("wheels", project, native())
 
 
-def _key(stage: str, locked: Lock) -> str:
-    recipe = json.dumps([RECIPE, stage, _TRIM, _NEVER, _USERS, _GROUP, _NSSWITCH, locked.key(stage)])
-    return hashlib.sha256(recipe.encode()).hexdigest()
+def compiler(project: Project | None, platform: Platform) -> Path:
+    """The root file system that compiles for `platform`, to run on this machine's platform: `wheels` with compiler and headers."""
+    return _whole("compiler", project, platform)
 
 
-def _root(stage: str, settings: ImageSettings, finish: Callable[[Path], None]) -> Path:
-    locked = lock()
-    trim = _TRIM if stage == "runtime" else _NEVER
-
+def _whole(stage: str, project: Project | None, platform: Platform) -> Path:
     def make(folder: Path) -> None:
-        files = debian.fetch(locked.stages[stage], lambda: mirror.find(settings.mirror, locked.suite), cache())
-        root = folder / "root"
-        # The certificates are read when the bundle is made, and removed after it.
-        debian.unpack(
-            files.items(), root, lambda path: _kept(path, trim) or path.startswith("usr/share/ca-certificates/")
-        )
-        finish(root)
+        owners = unpacked(stage, project, platform, folder / "root", lambda path: _kept(path, _NEVER))
+        _certificates(folder / "root", owners)
+        write_owners(folder / "root", owners, "debian:base-files")
 
-    return store.entry(cache() / "base" / f"{stage}-{_key(stage, locked)[:24]}", make) / "root"
+    return _entry(stage, project, platform, make)
+
+
+def runtime_key(project: Project | None, platform: Platform) -> str:
+    """A sha256 of all that the runtime root is made from."""
+    return key("runtime", project, platform)
+
+
+def key(stage: str, project: Project | None, platform: Platform) -> str:
+    """A sha256 of all that the root of `stage` is made from."""
+    recipe: list[object] = [RECIPE, stage, platform.name, _TRIM, _NEEDED, _NEVER, _USERS, _GROUP, _NSSWITCH]
+    if stage == "runtime":
+        settings = _settings(project)
+        recipe += [settings.sources, sorted(settings.keep)]
+    recipe.append(lock(project).key(stage, platform.debian))
+    return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
+
+
+def _settings(project: Project | None) -> ImageSettings:
+    return project.image if project else ImageSettings()
+
+
+def _entry(stage: str, project: Project | None, platform: Platform, make: Callable[[Path], None]) -> Path:
+    return store.entry(cache() / "base" / f"{stage}-{key(stage, project, platform)[:24]}", make) / "root"
+
+
+def unpacked(
+    stage: str,
+    project: Project | None,
+    platform: Platform,
+    root: Path,
+    wanted: Callable[[str], bool] = lambda _path: True,
+) -> dict[str, str]:
+    """Fetches the packages of a stage and unpacks what is `wanted` of them into `root`; returns {path: owner, as "debian:libc6"}."""
+    locked = lock(project)
+    settings = _settings(project)
+    files = debian.fetch(
+        locked.packages(stage, platform.debian),
+        lambda: mirror.find(settings.mirror, locked.suite),
+        cache(),
+        mirror.snapshot(settings.snapshot, locked.resolved),
+    )
+    return {path: f"debian:{owner}" for path, owner in debian.unpack(files.items(), root, wanted).items()}
+
+
+def kept(path: str, keep: tuple[str, ...]) -> bool:
+    """Whether one of the patterns in `keep` names `path` or a folder above it, in the image or below its dist-packages."""
+    short = path.removeprefix(f"{python.DIST_PACKAGES}/")
+    return any(
+        fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, f"{pattern.rstrip('/')}/*")
+        for pattern in keep
+        for name in (path, short)
+    )
+
+
+def write_owners(root: Path, owners: Mapping[str, str], default: str) -> None:
+    """Writes owners.json beside `root`: every file's owner; byte-code belongs to its source's, what is left to `default`."""
+    found: dict[str, str] = {}
+    for path in sorted(root.rglob("*")):
+        if path.is_symlink() or path.is_file():
+            name = path.relative_to(root).as_posix()
+            found[name] = owners.get(name) or owners.get(bytecode.source_of(name) or "") or default
+    text = json.dumps(found, indent=0, ensure_ascii=True)
+    (root.parent / "owners.json").write_text(text, encoding="utf-8")
 
 
 def _kept(path: str, trim: tuple[str, ...]) -> bool:
@@ -100,9 +190,9 @@ def _kept(path: str, trim: tuple[str, ...]) -> bool:
     return not any(fnmatch.fnmatchcase(path, pattern) for pattern in trim)
 
 
-def _certificates(root: Path) -> None:
+def _certificates(root: Path, owners: dict[str, str]) -> None:
     """One bundle of all certificates where OpenSSL's default points to; Debian makes it in a script that we never run."""
-    folder = root / "usr/share/ca-certificates"
+    folder = root / _CERTIFICATES
     certificates = sorted(folder.rglob("*.crt"))
     if not certificates:
         raise UsageError("the package ca-certificates holds no certificates: run `lastgood lock-base` and build again")
@@ -113,18 +203,16 @@ def _certificates(root: Path) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
     if not link.is_symlink():
         link.symlink_to("/etc/ssl/certs/ca-certificates.crt")
+    owners |= dict.fromkeys((path.relative_to(root).as_posix() for path in (target, link)), "debian:ca-certificates")
 
 
-def _finish_runtime(root: Path) -> None:
-    _certificates(root)
-    store.remove(root / "usr/share/ca-certificates")
+def _finish(root: Path) -> None:
     (root / "etc/passwd").write_text(_USERS, encoding="utf-8")
     (root / "etc/group").write_text(_GROUP, encoding="utf-8")
     (root / "etc/nsswitch.conf").write_text(_NSSWITCH, encoding="utf-8")
     for name in ("dev", "proc", "sys", "tmp", "home/nonroot", "app", "opt/lastgood", python.DIST_PACKAGES):
         (root / name).mkdir(parents=True, exist_ok=True)
     _prune_empty(root / "usr/share")
-    compile_tree(root, [_STDLIB], interpreter=root)
 
 
 def _prune_empty(folder: Path) -> None:
@@ -133,19 +221,5 @@ def _prune_empty(folder: Path) -> None:
             path.rmdir()
 
 
-def compile_tree(tree: Path, folders: list[str], interpreter: Path) -> None:
-    """Byte-compiles `folders` of `tree` by the Python of the root `interpreter`.
-
-    Unchecked-hash files never look at the source's time, which layers set to one value; `-f` replaces what an import during the
-    compilation itself may have written. One process in a fixed order: what a process has compiled before decides which strings it shares,
-    and so a few bytes of a later file. Raises UsageError naming the file that does not compile.
-    """
-    program = python.wrapper(interpreter, interpreter.parent / "bin")
-    arguments = ["-B", "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash"]
-    arguments += ["-s", str(tree), "-p", "/", *[str(tree / folder) for folder in sorted(folders)]]
-    done = python.run(program, arguments, environment={"PYTHONNODEBUGRANGES": "1"})
-    if done.returncode:
-        lines = (done.stdout + done.stderr).replace(f"{tree}/", "").strip()
-        raise UsageError(
-            f"the image's Python can't compile what is to go into it: {lines}; mend the file and build again"
-        )
+# Callers outside know it here.
+compile_tree = bytecode.compile_tree

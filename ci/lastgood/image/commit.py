@@ -1,8 +1,9 @@
-"""What git says of the project: the commit that a build is made from."""
+"""What git says of the project: the commit that a build is made from, and the files that belong to it."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,50 +23,102 @@ class Commit:
     source: str
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UsageError(
-            f"{folder} is not in a git repository with a commit ({(done.stderr.strip() or 'git failed').splitlines()[0]}): "
-            "a build is made from one commit; commit, then build"
+_STATUS = ("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--", ".")
+_LOG = ("log", "-1", "--format=%H %ct", "HEAD")
+_DESCRIBE = ("describe", "--tags", "--always", "--abbrev=12")
+_REMOTE = ("config", "--get", "remote.origin.url")
+_FILES = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".")
+
+
+def _start(folder: Path, arguments: tuple[str, ...]) -> subprocess.Popen[bytes]:
+    """git, without its writing to the index: two builds at once then never meet there."""
+    try:
+        return subprocess.Popen(
+            ["git", "-C", str(folder), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
         )
-    return done.stdout.rstrip()
+    except FileNotFoundError:
+        raise UsageError("git is not installed: a build is named by its commit; install git") from None
 
 
-def _difference(folder: Path, changed: str) -> str:
-    """A sha256 of all that is not committed, so that two builds of one name hold the same files."""
-    seen = hashlib.sha256((_git(folder, "diff", "HEAD", "--binary", "--", ".") + changed).encode())
-    for name in sorted(_git(folder, "ls-files", "-z", "--others", "--exclude-standard", "--", ".").split("\0")):
-        if (folder / name).is_file():
-            seen.update(name.encode() + b"\0" + hashlib.sha256((folder / name).read_bytes()).digest())
-    return seen.hexdigest()
+def _answer(folder: Path, done: subprocess.Popen[bytes]) -> str:
+    output, errors = done.communicate()
+    _check(folder, done.returncode, errors)
+    return os.fsdecode(output)
+
+
+def _check(folder: Path, status: int, errors: bytes) -> None:
+    if status:
+        said = (errors.decode(errors="replace").strip() or "git failed").splitlines()[0]
+        raise UsageError(
+            f"{folder} is not in a git repository with a commit ({said}): a build is made from one commit; commit, then build"
+        )
 
 
 def read(folder: Path, *, allow_dirty: bool) -> Commit:
     """The commit of the project at `folder`. Raises Refused for changes that are not committed, unless they are allowed."""
-    try:
-        sha = _git(folder, "rev-parse", "HEAD")
-    except FileNotFoundError:
-        raise UsageError("git is not installed: a build is named by its commit; install git") from None
-    changed = _git(folder, "status", "--porcelain", "--untracked-files=normal", "--", ".")
-    if changed and not allow_dirty:
-        first = changed.splitlines()[0][3:]
-        raise Refused(
-            f"{folder} has changes that are not committed ({first}, {len(changed.splitlines())} in all): commit them, or build with "
-            "--allow-dirty"
-        )
+    # At the same time: together they cost as much as the slowest of them.
+    running = [_start(folder, arguments) for arguments in (_LOG, _STATUS, _DESCRIBE, _REMOTE)]
+    answers = [one.communicate() for one in running]
+    for one, (_, errors) in zip(running[:3], answers, strict=False):
+        _check(folder, one.returncode, errors)
+    log, status, version, source = (os.fsdecode(output).strip() for output, _ in answers)
+    sha, time = log.split()
+    changed = [entry for entry in status.split("\0") if entry and not entry.startswith("# ")]
     build = sha[:12]
     if changed:
-        build += f"-dirty-{_difference(folder, changed)[:8]}"
-    created = datetime.fromtimestamp(int(_git(folder, "log", "-1", "--format=%ct")), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    remote = subprocess.run(
-        ["git", "-C", str(folder), "config", "--get", "remote.origin.url"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    version = _git(folder, "describe", "--tags", "--always", "--abbrev=12")
-    return Commit(sha, build, version, created, remote if remote.startswith("https://") and "@" not in remote else "")
+        names = _names(changed)
+        if not allow_dirty:
+            raise Refused(
+                f"{folder} has changes that are not committed ({names[0]}, {len(names)} in all): commit them, or build with "
+                "--allow-dirty"
+            )
+        build += f"-dirty-{_difference(folder, changed, names)[:8]}"
+    created = datetime.fromtimestamp(int(time), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Commit(sha, build, version, created, source if source.startswith("https://") and "@" not in source else "")
+
+
+def _names(changed: list[str]) -> list[str]:
+    """The paths in entries of `git status --porcelain=v2 -z`, from the repository's top (git-status(1), "Porcelain Format Version 2")."""
+    fields = {"1": 8, "2": 9, "u": 10, "?": 1}
+    names = []
+    entries = iter(changed)
+    for entry in entries:
+        kind = entry[0]
+        names.append(entry.split(" ", fields[kind])[-1])
+        if kind == "2":
+            next(entries)  # the name that it had before
+    return names
+
+
+def _difference(folder: Path, changed: list[str], names: list[str]) -> str:
+    """A sha256 of all that is not committed, so that two builds of one name hold the same files."""
+    top = _top(folder)
+    seen = hashlib.sha256(os.fsencode("\0".join(sorted(changed))))
+    for name in sorted(names):
+        path = top / name
+        if path.is_symlink():
+            seen.update(os.fsencode(path.readlink()))
+        elif path.is_file():
+            seen.update(f"{path.stat().st_mode & 0o100}".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return seen.hexdigest()
+
+
+def _top(folder: Path) -> Path:
+    for candidate in (folder, *folder.parents):
+        if (candidate / ".git").exists():
+            return candidate
+    return Path(_answer(folder, _start(folder, ("rev-parse", "--show-toplevel"))).rstrip("\n"))
 
 
 def files(folder: Path) -> list[str]:
-    """The files below `folder` that git knows or would not ignore, sorted, as paths below it."""
-    listed = _git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".")
-    return sorted(name for name in listed.split("\0") if name and (folder / name).is_file())
+    """The files and links below `folder` that git knows or would not ignore, sorted, as paths below it.
+
+    A name in no encoding is as Python has it, with surrogates.
+    """
+    listed = _answer(folder, _start(folder, _FILES))
+    found = {name for name in listed.split("\0") if name}
+    return sorted(name for name in found if (path := folder / name).is_symlink() or path.is_file())

@@ -1,31 +1,29 @@
-"""The dependencies layer: what requirements.txt locks, as wheels for the image's Python, checked by hash, and byte-compiled."""
+"""The dependencies layer: what requirements.txt locks, installed for the image's Python, trimmed, and byte-compiled.
+
+`whole` is the installation as it is, with its sources: what the project runs on while its image is built. `prepare` is what ships. Beside
+each tree lies owners.json: {path in the image: the distribution it is of, as "python:django"}.
+"""
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import os
-import re
+import json
 import shutil
-import subprocess
-import sys
+from dataclasses import asdict
+from email.parser import BytesHeaderParser
 from pathlib import Path
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 from lastgood.errors import UsageError
-from lastgood.image import base, python, store
+from lastgood.image import base, bytecode, choices, imports, python, store, trim, wheels
+from lastgood.image.platform import Platform, native
 from lastgood.project import Project, cache
 
-RECIPE = 2
-_PLATFORMS = ("manylinux_2_36_x86_64", "manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
-_BOTOCORE_KEPT = ("cloudformation", "ssm", "sts", "s3", "sqs", "secretsmanager")
-
-
-def key(project: Project) -> str:
-    """A sha256 of all that the layer is made from."""
-    lock = requirements(project).read_bytes()
-    return hashlib.sha256(
-        b"\0".join([lock, base.runtime_key().encode(), repr((RECIPE, _BOTOCORE_KEPT)).encode()])
-    ).hexdigest()
+RECIPE = 5
 
 
 def requirements(project: Project) -> Path:
@@ -36,103 +34,141 @@ def requirements(project: Project) -> Path:
     return file
 
 
-def prepare(project: Project) -> Path:
-    """The folder whose `tree` is the layer's content; installed unless it is in the cache."""
+def whole_key(project: Project, platform: Platform) -> str:
+    """A sha256 of all that the whole tree is made from."""
+    facts = [RECIPE, platform.name, wheels.key(project, platform), base.lock(project).key("runtime", platform.debian)]
+    # Without comments: the header names the hash of all inputs, which changes with every word in requirements.in.
+    lines = requirements(project).read_text(encoding="utf-8").splitlines()
+    body = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+    return hashlib.sha256(f"{body}\0{json.dumps(facts)}".encode()).hexdigest()
+
+
+def whole(project: Project, platform: Platform | None = None) -> Path:
+    """The tree as it was installed, byte-compiled; of this machine's platform unless another is asked for."""
+    platform = platform or native()
 
     def make(folder: Path) -> None:
-        wheels = folder / "wheels"
-        target = folder / "tree" / python.DIST_PACKAGES
-        _download(requirements(project), wheels)
-        _install(requirements(project), wheels, target)
-        shutil.rmtree(wheels)
-        _trim(target)
-        base.compile_tree(folder / "tree", [python.DIST_PACKAGES], base.runtime(project.image))
-
-    return store.entry(cache() / "dependencies" / key(project)[:24], make) / "tree"
-
-
-def _pip(arguments: list[str], lock: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "--no-input", "--disable-pip-version-check", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONWARNINGS": "ignore", "PIP_NO_COLOR": "1"},
-    )
-    if done.returncode:
-        raise UsageError(explain(done.stderr + done.stdout, lock))
-
-
-def explain(output: str, lock: Path) -> str:
-    """One sentence for what pip could not do with the lock."""
-    if "WARNING: Retrying" in output:
-        return f"the Python index does not answer, so what {lock.name} locks could not be fetched: check the network and pip's settings"
-    mismatch = re.search(r"^\s*(\S+) from \S+.*:\s*$\s*Expected sha256 (\w+)", output, re.MULTILINE)
-    if mismatch or "DO NOT MATCH THE HASHES" in output:
-        name = mismatch.group(1) if mismatch else "a requirement"
-        return (
-            f"{name}: the file that the index gave does not have a hash that {lock.name} names; nothing was installed: find out why "
-            "it changed, then run `lastgood lock`"
+        tree = folder / "tree"
+        target = tree / python.DIST_PACKAGES
+        wheels.install(project, requirements(project), platform, folder / "wheels", target)
+        shutil.rmtree(folder / "wheels")
+        interpreter = base.runtime(project, native())
+        bytecode.compile_files(
+            tree, (path for path in target.rglob("*.py") if path.is_file() and not path.is_symlink()), interpreter
         )
-    bare = re.search(r"^ERROR: Hashes are required[^\n]*\n\s*(\S+)", output, re.MULTILINE)
-    if bare:
-        return f"{lock.name} names {bare.group(1)} without a hash: run `lastgood lock`, which writes the hash of every file"
-    missing = re.search(r"No matching distribution found for ([^\s(]+)", output)
-    if missing:
-        return (
-            f"{missing.group(1)} has no wheel for Python {python.VERSION} on linux x86_64 at the index (or does not exist): choose "
-            f"another version in requirements.in and run `lastgood lock`"
-        )
-    lines = [line for line in output.splitlines() if line.startswith("ERROR")] or output.strip().splitlines()[-1:]
-    return (
-        f"{lock}: pip could not fetch what is locked: {' '.join(lines) or 'it said nothing'}; mend it and build again"
+        owners = recorded(target)
+        base.write_owners(tree, owners, "python:unknown")
+        by_owner = imports.modules(_below(json.loads((folder / "owners.json").read_text(encoding="utf-8"))))
+        facts: dict[str, Any] = {"services": sorted(choices.services_of_distributions(tree)), "modules": by_owner}
+        facts["finders"] = choices.finders_of_distributions(tree)
+        # Another platform's modules can't be imported here: its tree is compared with this machine's.
+        facts["imports"] = imports.survey(tree, interpreter, by_owner) if platform == native() else None
+        (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+    return store.entry(cache() / "dependencies" / f"whole-{whole_key(project, platform)[:24]}", make) / "tree"
+
+
+def _below(owners: dict[str, str]) -> dict[str, str]:
+    top = f"{python.DIST_PACKAGES}/"
+    return {path.removeprefix(top): owner for path, owner in owners.items() if path.startswith(top)}
+
+
+def recorded(target: Path) -> dict[str, str]:
+    """{path in the image: owner} of every file that a distribution in `target` names in its RECORD."""
+    owners = {}
+    for record in sorted(target.glob("*.dist-info/RECORD")):
+        owner = f"python:{canonicalize_name(_metadata(record.parent)['Name'] or record.parent.name.split('-')[0])}"
+        with record.open(newline="", encoding="utf-8") as file:
+            for row in csv.reader(file):
+                if row:
+                    owners[f"{python.DIST_PACKAGES}/{row[0].removeprefix('../../')}"] = owner
+    return owners
+
+
+def _metadata(info: Path) -> Any:
+    file = info / "METADATA"
+    return BytesHeaderParser().parsebytes(file.read_bytes() if file.is_file() else b"")
+
+
+def on_django(target: Path) -> frozenset[str]:
+    """The owners in `target` that are Django, or ask for it."""
+    found = set()
+    for info in target.glob("*.dist-info"):
+        facts = _metadata(info)
+        names = [canonicalize_name(facts["Name"] or "")]
+        for text in facts.get_all("Requires-Dist") or ():
+            try:
+                names.append(canonicalize_name(Requirement(text).name))
+            except InvalidRequirement:
+                continue
+        if "django" in names:
+            found.add(f"python:{names[0]}")
+    return frozenset(found)
+
+
+def chosen(project: Project) -> trim.Choices:
+    """What of the data stays, by the configuration and by reading the project."""
+    tree = whole(project)
+    facts = json.loads((tree.parent / "facts.json").read_text(encoding="utf-8"))
+    known = choices.known_services(tree)
+    name = whole_key(project, native())
+    return trim.Choices(
+        services=choices.services(project, known, frozenset(facts["services"])),
+        languages=choices.languages(project, tree, name),
+        static=not choices.static_collected(project, tree, name, facts["finders"]),
+        sources=project.image.sources,
+        keep=tuple(sorted(project.image.keep)),
     )
 
 
-def _download(lock: Path, wheels: Path) -> None:
-    target = ["--python-version", python.VERSION, "--implementation", "cp", "--only-binary", ":all:"]
-    for platform in _PLATFORMS:
-        target += ["--platform", platform]
-    _pip(["download", "--quiet", "--require-hashes", "--no-deps", "-r", str(lock), "-d", str(wheels), *target], lock)
+def key(project: Project, platform: Platform) -> str:
+    """A sha256 of all that the layer is made from. Installs the whole tree where it is missing: the project is read with its help."""
+    return _key(project, platform, chosen(project))
 
 
-def _install(lock: Path, wheels: Path, target: Path) -> None:
-    arguments = [
-        "install",
-        "--quiet",
-        "--no-index",
-        "--find-links",
-        str(wheels),
-        "--require-hashes",
-        "--no-deps",
-        "--no-compile",
-    ]
-    arguments += ["--target", str(target), "--python-version", python.VERSION, "--implementation", "cp"]
-    for platform in _PLATFORMS:
-        arguments += ["--platform", platform]
-    _pip([*arguments, "--only-binary", ":all:", "-r", str(lock)], lock)
+def _key(project: Project, platform: Platform, choice: trim.Choices) -> str:
+    facts = [trim.RECIPE, whole_key(project, platform), base.runtime_key(project, platform), asdict(choice)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _trim(target: Path) -> None:
-    """Removes data, never code that can be imported: AWS models of services that are not used, programs, what names this machine."""
-    shutil.rmtree(target / "bin", ignore_errors=True)
-    data = target / "botocore/data"
-    if data.is_dir():
-        for folder in data.iterdir():
-            if folder.is_dir() and folder.name not in _BOTOCORE_KEPT:
-                shutil.rmtree(folder)
-    for pattern in ("*.dist-info/direct_url.json", "*.dist-info/REQUESTED", "*.dist-info/INSTALLER"):
-        for file in target.glob(pattern):
-            file.unlink()
-    for catalogue in target.rglob("locale/*/LC_MESSAGES/*.po"):
-        catalogue.unlink()
-    for record in target.glob("*.dist-info/RECORD"):
-        _keep_record(record, target)
+def prepare(project: Project, platform: Platform) -> Path:
+    """The layer's tree for `platform`; installed, trimmed and proven unless it is in the cache.
+
+    Raises UsageError for what can't be fetched, compiled or installed, and where a module can't be imported once the tree is trimmed.
+    """
+    choice = chosen(project)
+
+    def make(folder: Path) -> None:
+        origin = whole(project, platform)
+        tree = folder / "tree"
+        trim.copy(origin, tree)
+        work = opened(project, platform, tree, choice)
+        for step in trim.STEPS:
+            trim.apply(work, step)
+        base.write_owners(tree, work.owners, "python:unknown")
+        _prove(project, platform, tree)
+
+    return store.entry(cache() / "dependencies" / _key(project, platform, choice)[:24], make) / "tree"
 
 
-def _keep_record(record: Path, target: Path) -> None:
-    """Leaves in a RECORD what is there: the hash of a program's first line, which names this machine's Python, must not stay behind."""
-    with record.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.reader(file) if row and (target / row[0]).is_file()]
-    with record.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(sorted(rows))
+def opened(project: Project, platform: Platform, tree: Path, choice: trim.Choices) -> trim.Tree:
+    """`tree`, a copy of the whole one, ready to be trimmed."""
+    owners = json.loads((whole(project, platform).parent / "owners.json").read_text(encoding="utf-8"))
+    bundle = base.runtime(project, platform) / "etc/ssl/certs/ca-certificates.crt"
+    return trim.Tree(tree, owners, choice, bundle, on_django(tree / python.DIST_PACKAGES))
+
+
+def _prove(project: Project, platform: Platform, tree: Path) -> None:
+    facts = json.loads((whole(project, platform).parent / "facts.json").read_text(encoding="utf-8"))
+    if platform == native():
+        after = imports.survey(tree, base.runtime(project, platform), facts["modules"])
+        imports.check(facts["imports"], after, facts["modules"])
+        return
+    top = tree / python.DIST_PACKAGES
+    names = {path.relative_to(top).as_posix(): "" for path in top.rglob("*") if path.is_file()}
+    before = dict.fromkeys(name for of_it in facts["modules"].values() for name in of_it)
+    gone = imports.missing(before, names)
+    if gone:
+        raise UsageError(
+            f"trimming took the module {gone[0]} of {platform.name}: add it to keep in [tool.lastgood.image]"
+        )

@@ -6,16 +6,20 @@ import io
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dockerfile_parse import DockerfileParser
 
 from lastgood.errors import UsageError
 
+if TYPE_CHECKING:
+    from lastgood.image.layers import Layer
+
 _STAGE = "runtime"
+KNOWN = ("ADD", "ARG", "CMD", "ENTRYPOINT", "ENV", "EXPOSE", "LABEL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR")
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,17 @@ class Description:
 
     adds: tuple[str, ...]
     config: Mapping[str, Any]
+    file: str = "Dockerfile"
+
+    def order(self, layers: Sequence[Layer]) -> list[Layer]:
+        """`layers` in the order in which the file adds them. Raises UsageError for one that is not prepared."""
+        known = {layer.name: layer for layer in layers}
+        unknown = [name for name in self.adds if name not in known]
+        if unknown:
+            raise UsageError(
+                f"{self.file} ADDs {unknown[0]}.tar, which lastgood does not prepare: it knows {', '.join(known)}"
+            )
+        return [known[name] for name in self.adds]
 
 
 def read(file: Path, arguments: Mapping[str, str]) -> Description:
@@ -59,19 +74,18 @@ def read(file: Path, arguments: Mapping[str, str]) -> Description:
             config.setdefault(key, {}).update(named)
         else:
             raise UsageError(
-                f"{where}: {name} has no place in the {_STAGE} stage, which only ADDs layers and sets metadata"
+                f"{where}: `{name} {entry['value']}` has no place in the {_STAGE} stage, which is assembled without an engine and knows "
+                f"{', '.join(KNOWN)}; where something has to run, name a Dockerfile of your own in [tool.lastgood.image]"
             )
     config["Env"] = [f"{key}={text}" for key, text in environment.items()]
-    return Description(tuple(adds), config)
+    return Description(tuple(adds), config, str(file))
 
 
 def _stage(file: Path) -> list[dict[str, Any]]:
     try:
         parser = DockerfileParser(fileobj=io.BytesIO(file.read_bytes()))
     except OSError as error:
-        raise UsageError(
-            f"{file} can't be read ({error.strerror}): [tool.lastgood.image] dockerfile names it"
-        ) from None
+        raise UsageError(f"{file} can't be read ({error.strerror}): install lastgood again") from None
     inside: list[dict[str, Any]] | None = None
     for entry in parser.structure:
         if entry["instruction"] == "FROM":

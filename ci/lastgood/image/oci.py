@@ -1,7 +1,7 @@
-"""The image as the OCI specification has it: configuration, manifest, digest; and the archive that `docker load` takes.
+"""The image as the OCI specification has it: configuration, manifest, index, digest; and the archive that `docker load` takes.
 
-Shapes: https://github.com/opencontainers/image-spec (config.md, manifest.md). Serialised with sorted keys, so that the digest is known
-before anything is pushed.
+Shapes: https://github.com/opencontainers/image-spec (config.md, manifest.md, image-index.md). Serialised with sorted keys, so that the
+digest is known before anything is pushed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from lastgood.image.layers import Layer
 
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+_VARIANTS = {"arm64": {"variant": "v8"}}
 
 
 def digest(body: bytes) -> str:
@@ -27,43 +28,68 @@ def digest(body: bytes) -> str:
     return f"sha256:{hashlib.sha256(body).hexdigest()}"
 
 
-def _json(data: object) -> bytes:
+def encode(data: object) -> bytes:
+    """JSON, the same bytes for the same data."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def config(settings: Mapping[str, Any], layers: Sequence[Layer], created: str) -> bytes:
-    """The image configuration; `created` is the commit's time (RFC 3339), never the clock's."""
-    return _json(
-        {
-            "architecture": "amd64",
+def platform(name: str) -> dict[str, str]:
+    """`linux/arm64` as configurations and indices write it."""
+    system, _, architecture = name.partition("/")
+    return {"os": system, "architecture": architecture} | _VARIANTS.get(architecture, {})
+
+
+def config(
+    settings: Mapping[str, Any],
+    layers: Sequence[Layer],
+    created: str,
+    on: str = "linux/amd64",
+    before: Sequence[Mapping[str, Any]] = (),
+) -> bytes:
+    """The configuration of an image for the platform `on`; `created` is the commit's time (RFC 3339), never the clock's.
+
+    `before` is the history that an image built by an engine brings; the layers that it accounts for come first.
+    """
+    own = list(layers)[sum(not entry.get("empty_layer") for entry in before) :]
+    return encode(
+        platform(on)
+        | {
             "config": dict(settings),
             "created": created,
-            "history": [{"created": created, "created_by": f"ADD {layer.name}.tar /"} for layer in layers],
-            "os": "linux",
+            "history": [*before, *[{"created": created, "created_by": f"ADD {one.name}.tar /"} for one in own]],
             "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
         }
     )
 
 
 def manifest(configuration: bytes, layers: Sequence[Layer], annotations: Mapping[str, str]) -> bytes:
-    """The image manifest. Its digest is the build's."""
-    return _json(
+    """The manifest of one platform's image."""
+    return encode(
         {
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
             "config": {"mediaType": CONFIG_TYPE, "digest": digest(configuration), "size": len(configuration)},
-            "layers": [{"mediaType": LAYER_TYPE, "digest": layer.digest, "size": layer.compressed} for layer in layers],
+            "layers": [{"mediaType": one.media_type, "digest": one.digest, "size": one.compressed} for one in layers],
             "annotations": dict(annotations),
         }
     )
 
 
+def index(manifests: Mapping[str, bytes], annotations: Mapping[str, str]) -> bytes:
+    """The index of several platforms' manifests, in their order."""
+    entries = [
+        {"mediaType": MANIFEST_TYPE, "digest": digest(body), "size": len(body), "platform": platform(name)}
+        for name, body in manifests.items()
+    ]
+    return encode({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries, "annotations": dict(annotations)})
+
+
 def archive(target: Path, configuration: bytes, layers: Sequence[Layer], tag: str) -> None:
-    """Writes the archive that `docker load` takes."""
+    """Writes the archive that `docker load` takes. It holds the layers unpacked, whatever compression they have elsewhere."""
     name = f"{digest(configuration).removeprefix('sha256:')}.json"
-    index = [{"Config": name, "RepoTags": [tag], "Layers": [f"{layer.diff_id[7:]}.tar" for layer in layers]}]
+    listed = [{"Config": name, "RepoTags": [tag], "Layers": [f"{layer.diff_id[7:]}.tar" for layer in layers]}]
     with store.replacing(target) as part, tarfile.open(part, "w") as tar:
-        for file, body in ((name, configuration), ("manifest.json", _json(index))):
+        for file, body in ((name, configuration), ("manifest.json", encode(listed))):
             info = tarfile.TarInfo(file)
             info.size = len(body)
             tar.addfile(info, io.BytesIO(body))

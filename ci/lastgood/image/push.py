@@ -1,91 +1,60 @@
-"""Pushes a build to a registry over HTTP, only what is missing there. Protocol: https://github.com/opencontainers/distribution-spec."""
+"""Pushes a build to a registry, only what is missing there: layers at the same time, then the manifests, the index last."""
 
 from __future__ import annotations
 
-import base64
-import http.client
-import json
-import ssl
-import urllib.parse
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import contextlib
+import hashlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from lastgood.errors import UsageError
 from lastgood.image import oci
-from lastgood.image.build import Image
-from lastgood.report.terminal import megabytes, step
+from lastgood.image.built import Image
+from lastgood.image.layers import Layer
+from lastgood.image.registry import Registry as Registry
+from lastgood.report.terminal import Step, megabytes, step
 
-_TIMEOUT = 120  # seconds, for one answer of the registry
+_WORKERS = 4
 
 
-@dataclass
-class Registry:
-    """One repository at a registry, as `localhost:4566` and `board`. `authorization` is the header's value, never shown."""
+@dataclass(frozen=True)
+class Blob:
+    """One thing to send: its size in bytes, and how its bytes are read."""
 
-    host: str
-    repository: str
-    authorization: str | None = field(default=None, repr=False)
+    name: str
+    digest: str
+    size: int
+    read: Callable[[], bytes]
 
-    @classmethod
-    def ecr(cls, repository_uri: str, token: str) -> Registry:
-        """From ECR's repositoryUri and the authorizationToken of GetAuthorizationToken (base64 of `AWS:password`)."""
-        host, _, repository = repository_uri.partition("/")
-        base64.b64decode(token, validate=True)
-        return cls(host, repository, f"Basic {token}")
-
-    def ask(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        """One request; returns (status, headers in lower case, body). Raises UsageError where the registry does not answer."""
-        connection: http.client.HTTPConnection
-        if self.host.partition(":")[0] in ("localhost", "127.0.0.1"):
-            connection = http.client.HTTPConnection(self.host, timeout=_TIMEOUT)
-        else:
-            connection = http.client.HTTPSConnection(self.host, timeout=_TIMEOUT, context=ssl.create_default_context())
-        sent = dict(headers or {}) | ({"Authorization": self.authorization} if self.authorization else {})
+    def body(self) -> bytes:
+        """The bytes, checked. Raises UsageError where they are not what the digest names."""
         try:
-            connection.request(method, path, body=body, headers=sent)
-            answer = connection.getresponse()
-            return answer.status, {key.lower(): value for key, value in answer.getheaders()}, answer.read()
-        except (OSError, http.client.HTTPException) as error:
+            content = self.read()
+        except FileNotFoundError:
+            content = b""
+        if f"sha256:{hashlib.sha256(content).hexdigest()}" != self.digest:
             raise UsageError(
-                f"the registry {self.host} does not answer ({error or type(error).__name__}): is it up, and is the address right?"
-            ) from None
-        finally:
-            connection.close()
+                f"the {self.name} in the cache is not {self.digest}: it was damaged; remove it with `lastgood cache --clear`, build and "
+                "push again"
+            )
+        return content
 
-    def has(self, kind: str, digest: str) -> bool:
-        """Whether the repository holds the blob or manifest (`kind` is `blobs` or `manifests`)."""
-        headers = {"Accept": oci.MANIFEST_TYPE} if kind == "manifests" else {}
-        return self.ask("HEAD", f"/v2/{self.repository}/{kind}/{digest}", headers=headers)[0] == 200
 
-    def blob(self, digest: str, body: bytes) -> None:
-        """Uploads one blob. Raises UsageError with the registry's own words."""
-        status, headers, answer = self.ask("POST", f"/v2/{self.repository}/blobs/uploads/")
-        if status != 202 or "location" not in headers:
-            raise self._refused("begin an upload", status, answer)
-        place = urllib.parse.urlsplit(headers["location"])
-        query = f"{place.query}&" if place.query else ""
-        path = f"{place.path}?{query}digest={urllib.parse.quote(digest, safe='')}"
-        status, _, answer = self.ask("PUT", path, body, {"Content-Type": "application/octet-stream"})
-        if status not in (201, 204):
-            raise self._refused(f"take the blob {digest[:19]}", status, answer)
+class _Count:
+    """How many bytes have arrived, shown beside the step."""
 
-    def manifest(self, reference: str, body: bytes) -> None:
-        """Puts the manifest under a tag or its digest."""
-        path = f"/v2/{self.repository}/manifests/{reference}"
-        status, _, answer = self.ask("PUT", path, body, {"Content-Type": oci.MANIFEST_TYPE})
-        if status not in (200, 201):
-            raise self._refused(f"take the manifest {reference}", status, answer)
+    def __init__(self, shown: Step, total: int) -> None:
+        self._lock = threading.Lock()
+        self._shown = shown
+        self.total = total
+        self.sent = 0
 
-    def _refused(self, what: str, status: int, body: bytes) -> UsageError:
-        try:
-            said = "; ".join(error.get("message", error.get("code", "")) for error in json.loads(body)["errors"])
-        except (ValueError, KeyError, TypeError, AttributeError):
-            said = body[:200].decode(errors="replace")
-        return UsageError(
-            f"{self.host}/{self.repository} did not {what} ({status}): {said or 'no reason given'}; nothing is deployed"
-        )
+    def add(self, size: int) -> None:
+        with self._lock:
+            self.sent += size
+            self._shown.note(f"{megabytes(self.sent)} of {megabytes(self.total)}")
 
 
 def tag(image: Image) -> str:
@@ -93,28 +62,60 @@ def tag(image: Image) -> str:
     return f"{image.build}-{image.digest.removeprefix('sha256:')[:12]}"
 
 
+def blobs(image: Image) -> list[Blob]:
+    """What a registry must hold before the manifests, each once, the largest first."""
+    found = {}
+    for variant in image.variants:
+        for layer in variant.layers:
+            found[layer.digest] = Blob(f"layer {layer.name}", layer.digest, layer.compressed, layer.blob.read_bytes)
+        body = image.document("config", variant)
+        found[variant.image_id] = Blob("configuration", variant.image_id, len(body), lambda body=body: body)  # type: ignore[misc]
+    return sorted(found.values(), key=lambda blob: -blob.size)
+
+
 def push(image: Image, registry: Registry) -> dict[str, object]:
-    """Pushes what the registry lacks: blobs first, then the manifest under the build's tag.
+    """Pushes what the registry lacks: blobs first, then the manifest (of several platforms: the index) under the build's tag.
 
     Returns {"image": the reference by digest, "sent": bytes, "skipped": bytes}.
     """
-    sent = skipped = 0
-    with step("push") as shown:
-        configuration = (image.folder / "config.json").read_bytes()
-        body = (image.folder / "manifest.json").read_bytes()
-        for layer in image.layers:
-            if registry.has("blobs", layer.digest):
-                skipped += layer.compressed
-            else:
-                registry.blob(layer.digest, layer.blob.read_bytes())
-                sent += layer.compressed
-        if not registry.has("blobs", image.image_id):
-            registry.blob(image.image_id, configuration)
-            sent += len(configuration)
-        if not registry.has("manifests", image.digest):
-            registry.manifest(tag(image), body)
-            sent += len(body)
+    wanted = blobs(image)
+    with contextlib.closing(registry), step("push") as shown, ThreadPoolExecutor(_WORKERS) as pool:
+        there = list(pool.map(lambda blob: registry.has("blobs", blob.digest), wanted))
+        missing = [blob for blob, found in zip(wanted, there, strict=True) if not found]
+        count = _Count(shown, sum(blob.size for blob in missing))
+        sending = [
+            pool.submit(lambda blob: registry.blob(blob.digest, blob.body(), count.add), blob) for blob in missing
+        ]
+        try:
+            for one in sending:
+                one.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+        sent = count.sent + _manifests(image, registry)
+        skipped = sum(layer.compressed for layer in _layers(image)) - sum(
+            blob.size for blob in missing if blob.name != "configuration"
+        )
         if not registry.has("manifests", image.digest):
             raise UsageError(f"{registry.host} took build {image.build} but does not have {image.digest}: push again")
         shown.note(f"{megabytes(sent)} sent, {megabytes(skipped)} were there")
     return {"image": f"{registry.host}/{registry.repository}@{image.digest}", "sent": sent, "skipped": skipped}
+
+
+def _layers(image: Image) -> list[Layer]:
+    return list({layer.digest: layer for variant in image.variants for layer in variant.layers}.values())
+
+
+def _manifests(image: Image, registry: Registry) -> int:
+    """Puts the manifests that are not there, what the tag names last; returns their bytes."""
+    documents = [(one.digest, one.digest, image.document("manifest", one), oci.MANIFEST_TYPE) for one in image.variants]
+    if len(image.variants) > 1:
+        documents.append((image.digest, tag(image), image.document("index"), oci.INDEX_TYPE))
+    else:
+        documents = [(image.digest, tag(image), documents[0][2], oci.MANIFEST_TYPE)]
+    sent = 0
+    for digest, reference, body, media_type in documents:
+        if not registry.has("manifests", digest):
+            registry.manifest(reference, body, media_type)
+            sent += len(body)
+    return sent

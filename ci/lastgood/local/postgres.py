@@ -13,8 +13,10 @@ from typing import Any
 
 from lastgood.errors import UsageError
 from lastgood.image import debian, layers, store
+from lastgood.image.platform import native
 from lastgood.lock import mirror
-from lastgood.lock.debian import Lock, seeds_hash
+from lastgood.lock.debian import Lock
+from lastgood.lock.seeds import Seeds
 from lastgood.project import Project, cache
 from lastgood.report.terminal import step
 
@@ -46,7 +48,7 @@ RECIPE = 2
 def lock() -> Lock:
     """The packages of the image. Raises UsageError where the lock is missing, damaged or not made from its seeds."""
     locked = Lock.read(LOCK)
-    if locked.seeds != seeds_hash(SEEDS):
+    if locked.seeds != Seeds.read(SEEDS).digest:
         raise UsageError(
             f"{LOCK} was not made from {SEEDS} as it is now: run `lastgood lock-base --seeds {SEEDS}` and commit it"
         )
@@ -55,7 +57,7 @@ def lock() -> Lock:
 
 def tag() -> str:
     """The image's name, which changes with its packages."""
-    return f"lastgood-postgres:{lock().key(STAGE)[:12]}"
+    return f"lastgood-postgres:{lock().key(STAGE, native().debian)[:12]}"
 
 
 def image(client: Any, project: Project) -> str:
@@ -74,8 +76,13 @@ def image(client: Any, project: Project) -> str:
 
 def _build(client: Any, project: Project, name: str) -> None:
     locked = lock()
-    packages = locked.stages[STAGE]
-    files = debian.fetch(packages, lambda: mirror.find(project.image.mirror, locked.suite), cache())
+    packages = locked.packages(STAGE, native().debian)
+    files = debian.fetch(
+        packages,
+        lambda: mirror.find(project.image.mirror, locked.suite),
+        cache(),
+        mirror.snapshot(project.image.snapshot, locked.resolved),
+    )
 
     def make(folder: Path) -> None:
         root = folder / "root"
@@ -84,7 +91,7 @@ def _build(client: Any, project: Project, name: str) -> None:
         )
         _finish(root)
 
-    tree = store.entry(cache() / "postgres" / f"{locked.key(STAGE)[:24]}-{RECIPE}", make) / "root"
+    tree = store.entry(cache() / "postgres" / f"{locked.key(STAGE, native().debian)[:24]}-{RECIPE}", make) / "root"
     with tempfile.TemporaryDirectory(dir=cache()) as scratch:
         archive = Path(scratch) / "root.tar"
         layers.write([(tree, "")], archive)

@@ -6,12 +6,15 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from debian.deb822 import Deb822
 
 from lastgood.errors import UsageError
+from lastgood.lock.mask import masked
 
+STAMP = "%Y%m%dT%H%M%SZ"  # how a snapshot archive writes a moment
 _APT = Path("/etc/apt")
 _DEBOOTSTRAP = (Path("/usr/share/debootstrap/scripts"), Path("/usr/sbin/debootstrap"))
 _OS_RELEASE = Path("/etc/os-release")
@@ -31,6 +34,34 @@ class Mirror:
         """The address of `path` in `archive`, which is `debian` or `debian-security`."""
         base = self.security if archive == "debian-security" else self.debian
         return f"{base.rstrip('/')}/{path}"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A dated archive of all that Debian ever published. `resolved` is the lock's date (20261124T160000Z)."""
+
+    base: str
+    resolved: str
+
+    def urls(self, archive: str, path: str) -> tuple[str, ...]:
+        """The addresses of `path`, in the order to try them: https://snapshot.debian.org describes the layout.
+
+        A snapshot is taken some hours after the mirrors have changed, so the day after the lock is asked, too.
+        """
+        moment = datetime.strptime(self.resolved, STAMP).replace(tzinfo=UTC)
+        stamps = [(moment + timedelta(days=days)).strftime(STAMP) for days in (0, 1)]
+        return tuple(f"{self.base.rstrip('/')}/{archive}/{stamp}/{path}" for stamp in stamps)
+
+
+def snapshot(configured: str | None, resolved: str) -> Snapshot | None:
+    """The snapshot archive of [tool.lastgood.image] snapshot, if one is configured. Raises UsageError for what is no address."""
+    if configured is None:
+        return None
+    if not _ADDRESS.match(configured):
+        raise UsageError(
+            f"[tool.lastgood.image] snapshot is {masked(configured)!r}: it must be one address (http, https or file)"
+        )
+    return Snapshot(configured, resolved)
 
 
 def find(configured: str | None, suite: str) -> Mirror:
@@ -59,7 +90,7 @@ def _named(value: str, origin: str) -> Mirror:
     words = value.split()
     if len(words) > 2 or not all(_ADDRESS.match(word) for word in words):
         raise UsageError(
-            f"{origin} is {value!r}: it must be one address (http, https or file), or two with a space between"
+            f"{origin} is {masked(value)!r}: it must be one address (http, https or file), or two with a space between"
         )
     main = words[0].rstrip("/")
     return Mirror(main, words[1] if len(words) == 2 else f"{main.rpartition('/')[0]}/debian-security", origin)

@@ -18,12 +18,15 @@ def active() -> bool:
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
-def publish(data: object, text: str) -> None:
-    """Sets the single facts of `data` as outputs of the step, and adds `text` to the job's summary."""
+def publish(data: object, text: str, markdown: str | None = None) -> None:
+    """Sets the single facts of `data` as outputs of the step, and adds `markdown`, else `text` as it is, to the job's summary."""
     if not active():
         return
     if isinstance(data, Mapping):
         _append("GITHUB_OUTPUT", "".join(_output(str(key), value) for key, value in data.items()))
+    if markdown is not None:
+        _append("GITHUB_STEP_SUMMARY", f"{markdown.rstrip()}\n\n")
+        return
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     _append("GITHUB_STEP_SUMMARY", f"{fence}text\n{text}\n{fence}\n\n")
 

@@ -169,7 +169,8 @@ class _Ticker:
             with _lock:
                 if _open and _open[-1] is self._step:
                     indent = "  " * (len(_open) - 1)
-                    text = f"\r\x1b[K{indent}… {self._step.title}  {seconds(self._step.elapsed)}"
+                    body = f"{self._step.title}  {self._step.text}".rstrip()
+                    text = f"\r\x1b[K{indent}… {body}  {seconds(self._step.elapsed)}"
                     print(text, end="", file=_stream(), flush=True)
 
     def stop(self) -> None:

@@ -11,6 +11,7 @@ from lastgood.local.adapters.wrap import module, wrap
 
 NAMES = (
     "services.ecs:_build_run_kwargs",
+    "services.ecs:_run_docker_container",
     "services.ecs:_register_metadata",
     "services.ecs:_resolve_container_secrets",
     "services.ssm:resolve_parameter_value",
@@ -68,6 +69,15 @@ def _is_true(value: Any) -> bool:
     return str(value).lower() == "true"
 
 
+def tag(image: str) -> str:
+    """The tag of a build that was loaded instead of pulled, as deploy/registry.py gives it; empty for no reference by digest.
+
+    An engine before version 23 can't pull zstd layers, so `lastgood push` loads them there.
+    """
+    name, found, digest = image.partition("@sha256:")
+    return f"{name}:sha256-{digest}" if found else ""
+
+
 def install(settings: Settings) -> None:
     """Tasks run on our own network, as their definition says, and reach the emulator at the network's gateway."""
     has_init = shutil.which("docker-init") is not None
@@ -87,6 +97,13 @@ def install(settings: Settings) -> None:
         found["name"] = f"{settings.prefix}-{identity[:8]}-{definition['name']}"
         found["labels"]["lastgood.instance"] = settings.instance
         return found | options(definition, task, has_init=has_init)
+
+    @wrap("services.ecs:_run_docker_container")
+    def run_docker_container(original: Any, client: Any, definition: Any, run: Any, **options: Any) -> Any:
+        loaded = tag(definition["image"])
+        if loaded and client.images.list(loaded):
+            definition, options = definition | {"image": loaded}, options | {"refresh_image": False}
+        return original(client, definition, run, **options)
 
     @wrap("services.ecs:_register_metadata")
     def register_metadata(original: Any, arn: Any, cluster: Any, task: Any, definition: Any, *args: Any) -> Any:

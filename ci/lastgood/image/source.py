@@ -1,0 +1,98 @@
+"""The application's own files, as git knows them: copied once, so that what is compiled, run and shipped is one state of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from lastgood.errors import UsageError
+from lastgood.image import commit, layers
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was copied: path below the app folder → a sha256 of it, and the bytes of what is to be compiled."""
+
+    files: dict[str, str]
+    modules: dict[str, bytes]
+    digest: str
+
+
+def signature(folder: Path) -> str:
+    """Changes whenever git's files below `folder` may have changed: from their names, sizes and times, not their content."""
+    seen = hashlib.sha256()
+    for name in commit.files(folder):
+        found = os.lstat(folder / name)
+        facts = (found.st_mode, found.st_size, found.st_mtime_ns, found.st_ino)
+        seen.update(os.fsencode(name) + repr(facts).encode())
+    return seen.hexdigest()
+
+
+def copy(app: Path, target: Path) -> Source:
+    """Copies what git knows of the folder `app` to `target`.
+
+    Raises UsageError for a name that is not UTF-8 and for a link that leads out of the folder, or to what git does not know.
+    """
+    names = commit.files(app)
+    folders = {parent.as_posix() for name in names for parent in PurePosixPath(name).parents}
+    files: dict[str, str] = {}
+    modules: dict[str, bytes] = {}
+    seen = hashlib.sha256()
+    made: set[Path] = set()
+    for name in names:
+        _check_name(app, name)
+        origin, copied = app / name, target / name
+        if copied.parent not in made:
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            made.add(copied.parent)
+        if origin.is_symlink():
+            link = _checked_link(app, name, {*names, *folders})
+            copied.symlink_to(link)
+            body, mode = os.fsencode(link), "link"
+        else:
+            body = origin.read_bytes()
+            copied.write_bytes(body)
+            executable = origin.stat().st_mode & 0o100
+            copied.chmod(0o755 if executable else 0o644)
+            mode = "program" if executable else "file"
+            if name.endswith(".py"):
+                modules[name] = body
+        files[name] = hashlib.sha256(body).hexdigest()
+        seen.update(f"{name}\0{mode}\0{files[name]}\n".encode())
+    return Source(files, modules, seen.hexdigest())
+
+
+def _check_name(app: Path, name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"the name of {app.name}/{layers.readable(name)} is not UTF-8: rename it, then build again"
+        ) from None
+
+
+def _checked_link(app: Path, name: str, known: set[str]) -> str:
+    link = str((app / name).readlink())
+    leads = os.path.normpath(PurePosixPath(name).parent / link)
+    real = os.path.realpath(app / name)
+    top = os.path.realpath(app)
+    if leads.startswith(("/", "../")) or leads == ".." or not (real == top or real.startswith(f"{top}/")):
+        raise UsageError(
+            f"{app.name}/{name} is a link to {layers.readable(link)}, which leaves {app}: nothing outside gets into the image; put the "
+            "file itself there, or remove the link"
+        )
+    if leads not in known:
+        raise UsageError(
+            f"{app.name}/{name} is a link to {layers.readable(link)}, which is not there or not known to git: add what it leads to, or "
+            "remove the link"
+        )
+    return link
+
+
+def migrator(folder: Path, target: Path) -> dict[str, bytes]:
+    """Copies the bundle's migrator to `target`; returns its modules."""
+    shutil.copytree(folder, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    return {path.relative_to(target).as_posix(): path.read_bytes() for path in sorted(target.rglob("*.py"))}

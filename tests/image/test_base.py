@@ -1,0 +1,82 @@
+"""The runtime root: as small as it gets without taking code, the same in both modes, every file with its owner."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from lastgood.image import base, imports, python
+from lastgood.image.platform import AMD64, ARM64, Platform, native
+
+pytestmark = pytest.mark.slow
+
+
+def owners(root: Path) -> dict[str, str]:
+    found: dict[str, str] = json.loads((root.parent / "owners.json").read_text(encoding="utf-8"))
+    return found
+
+
+def files(root: Path) -> set[str]:
+    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_symlink() or path.is_file()}
+
+
+@pytest.mark.parametrize("platform", [AMD64, ARM64], ids=["amd64", "arm64"])
+def test_every_file_has_an_owner(platform: Platform) -> None:
+    root = base.runtime(None, platform)
+    found = owners(root)
+    assert set(found) == files(root)
+    assert {owner.partition(":")[0] for owner in found.values()} == {"debian"}
+    assert found["usr/bin/python3.13"] == "debian:python3.13-minimal"
+    assert found["etc/ssl/certs/ca-certificates.crt"] == "debian:ca-certificates"
+    assert found[f"{python.STDLIB}/json/decoder.pyc"] in ("debian:libpython3.13-stdlib", "debian:libpython3.13-minimal")
+    assert found[f"{platform.libraries}/libc.so.6"] == "debian:libc6"
+    assert found["var/lib/dpkg/status.d/libc6"] == "debian:libc6"
+    assert found["etc/passwd"] == "debian:base-files"
+
+
+def test_the_standard_library_is_sourceless() -> None:
+    root = base.runtime(None, native())
+    left = [path.relative_to(root).as_posix() for path in (root / "usr/lib").rglob("*.py")]
+    assert left == [f"{python.STDLIB}/sitecustomize.py"], "a link to /etc"
+    alias = root / python.STDLIB / f"_sysconfigdata__{native().triplet}.pyc"
+    assert alias.is_symlink()
+    assert alias.is_file()
+    assert not list((root / python.STDLIB).rglob("__pycache__"))
+
+
+def test_byte_code_is_the_same_for_every_platform() -> None:
+    """What was compiled by this machine's Python for both."""
+    one, two = (
+        {
+            path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in (root / python.STDLIB).rglob("*.pyc")
+        }
+        for root in (base.runtime(None, AMD64), base.runtime(None, ARM64))
+    )
+    differing = {name for name in one if name in two and one[name] != two[name]}
+    assert len(one) > 400
+    assert {Path(name).name for name in set(one) ^ set(two)} == {
+        f"_sysconfigdata__{prefix}{platform.triplet}.pyc" for platform in (AMD64, ARM64) for prefix in ("", "linux_")
+    }
+    assert differing == set()
+
+
+def test_every_module_of_the_standard_library_is_imported_without_sources(tmp_path: Path) -> None:
+    """As it is from the whole library, but for those that the image leaves out with the library or data that they need."""
+    whole, root = base.wheels(None), base.runtime(None, native())
+    names = [
+        path
+        for path in files(whole / python.STDLIB)
+        if not path.startswith(("test/", "idlelib/", "lib-dynload/", "config-"))
+    ]
+    by_owner = imports.modules(dict.fromkeys(names, "debian:python"))
+    by_owner["debian:python"] = [name for name in by_owner["debian:python"] if name not in ("antigravity", "this")]
+    before, after = imports.survey(tmp_path, whole, by_owner), imports.survey(tmp_path, root, by_owner)
+    lost = {
+        name if name.startswith("dbm") else name.partition(".")[0]
+        for name, error in after.items()
+        if error is not None and before[name] is None
+    }
+    assert lost == {"_pyrepl", "curses", "dbm.ndbm", "pydoc_data", "venv"}

@@ -1,0 +1,79 @@
+"""The proof that trimming took no code: which modules are imported, and what is said of one that no longer can be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from lastgood.errors import UsageError
+from lastgood.image import base, imports, python
+from lastgood.image.platform import native
+
+
+def test_modules() -> None:
+    names = dict.fromkeys(
+        ("a/__init__.py", "a/b.py", "a/__main__.py", "a/not-one.py", "a/x.cpython-313-x86_64-linux-gnu.so", "a/y.abi3.so", "a/t.txt",
+         "a/__pycache__/b.cpython-313.pyc", "bin/c.py"), "python:a",
+    )  # fmt: skip
+    assert imports.modules({**names, "six.py": "python:six"}) == {
+        "python:a": ["a", "a.b", "a.x", "a.y"],
+        "python:six": ["six"],
+    }
+
+
+def test_a_module_that_is_gone_on_another_platform() -> None:
+    assert imports.missing({"a": None, "a.b": None, "a.c": "ImportError"}, {"a/__init__.pyc": "", "a/d.py": ""}) == [
+        "a.b"
+    ]
+
+
+OWNERS = {"python:shop": ["shop", "shop.late"]}
+
+
+def refusal(before: dict[str, str | None], after: dict[str, str | None]) -> str:
+    with pytest.raises(UsageError) as caught:
+        imports.check(before, after, OWNERS)
+    return str(caught.value)
+
+
+def test_what_did_not_import_before_need_not_after() -> None:
+    imports.check(
+        {"shop": "ImportError: no x", "shop.late": None}, {"shop": "ImportError: no y", "shop.late": None}, OWNERS
+    )
+
+
+def test_a_file_that_a_module_reads() -> None:
+    error = f"FileNotFoundError: [Errno 2] No such file or directory: '/c/tree/{python.DIST_PACKAGES}/shop/docs/a.rst'"
+    assert refusal({"shop": None}, {"shop": error}) == (
+        "shop of shop can't be imported once the image is trimmed (FileNotFoundError: [Errno 2] No such file or directory: "
+        "'shop/docs/a.rst'): add \"shop/docs/a.rst\" to keep in [tool.lastgood.image] and build again"
+    )
+
+
+def test_a_module_that_reads_its_own_source() -> None:
+    assert refusal({"shop.late": None}, {"shop.late": "OSError: could not get source code"}) == (
+        'shop.late of shop can\'t be imported once the image is trimmed (OSError: could not get source code): add "shop" to keep in '
+        "[tool.lastgood.image] and build again"
+    )
+
+
+@pytest.mark.slow
+def test_each_module_is_imported_whatever_the_others_do(tmp_path: Path) -> None:
+    top = tmp_path / python.DIST_PACKAGES
+    top.mkdir(parents=True)
+    bodies = {
+        "shop": "print('noise')", "shop_dies": "import os; os._exit(3)", "shop_exits": "import sys; sys.exit(1)", "shop_good": "x = 1",
+        "shop_killed": "import os; os.kill(os.getpid(), 9)", "shop_last": "import shop_good", "shop_raises": "1 / 0",
+    }  # fmt: skip
+    for name, body in bodies.items():
+        (top / f"{name}.py").write_text(f"{body}\n", encoding="utf-8")
+    by_owner = imports.modules({f"{name}.py": "python:shop" for name in bodies})
+    assert imports.survey(tmp_path, base.runtime(None, native()), by_owner) == {
+        "shop": None,
+        "shop_dies": "the process ended (status 768)",
+        "shop_exits": "SystemExit: 1",
+        "shop_good": None,
+        "shop_killed": "the process ended (status 9)",
+        "shop_last": None,
+        "shop_raises": "ZeroDivisionError: division by zero",
+    }
