@@ -45,14 +45,16 @@ _IDENTITY |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in _IDE
 
 @dataclass(frozen=True)
 class Subject:
-    """A project under test. `environment` is what it runs with (DATABASE_URL is added), `paths` what is asked of it, `edited` the
-    file whose change is the code change, `title` what the report says of it."""
+    """A project under test. `environment` is what it runs with (DATABASE_URL is added), `paths` what is asked of it (`staff`:
+    of a superuser who has logged in at `login`), `edited` the file whose change is the code change, `title` what the report says of it."""
 
     name: str
     title: str
     folder: Path
     environment: Mapping[str, str]
     paths: tuple[str, ...]
+    login: str
+    staff: tuple[str, ...]
     edited: str
 
     @property
@@ -134,6 +136,8 @@ def board(folder: Path) -> Subject:
         folder=made / "project",
         environment={"ENVIRONMENT": "local", "SECRET_KEY": "bench"},
         paths=("/", "/healthz", "/admin/login/", "/?environment=local"),
+        login="/admin/login/",
+        staff=("/admin/", "/admin/releases/release/", "/admin/auth/user/", "/admin/auth/user/add/"),
         edited="app/releases/views.py",
     )
 
@@ -170,6 +174,15 @@ def site(folder: Path) -> Subject:
         folder=made / "project",
         environment={"SECRET_KEY": "bench"},
         paths=("/", "/admin/login/", "/django-admin/login/", "/search/?query=home"),
+        login="/admin/login/",
+        staff=(
+            "/admin/",
+            "/admin/pages/",
+            "/admin/pages/3/edit/",
+            "/admin/images/",
+            "/admin/images/add/",
+            "/admin/users/",
+        ),
         edited="app/home/models.py",
     )
 
