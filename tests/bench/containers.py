@@ -199,7 +199,8 @@ def as_staff(container: Any, login: str, paths: Sequence[str], user: str, passwo
     try:
         page = browser.open(f"{base}{login}", timeout=DEADLINE).read().decode()
         token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
-        fields = {"username": user, "password": password, "csrfmiddlewaretoken": token.group(1) if token else ""}
+        fields = {"username": user, "password": password, "next": paths[0]}
+        fields["csrfmiddlewaretoken"] = token.group(1) if token else ""
         browser.open(f"{base}{login}", urllib.parse.urlencode(fields).encode(), timeout=DEADLINE).close()
         for path in paths:
             with browser.open(f"{base}{path}", timeout=DEADLINE) as answer:

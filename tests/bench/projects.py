@@ -114,10 +114,12 @@ def commit() -> str:
 
 
 def board(folder: Path) -> Subject:
-    """This repository's last commit."""
-    head = run(["git", "-C", REPOSITORY, "rev-parse", "HEAD"]).strip()
+    """The project of this repository's last commit; made anew when it has changed, not when the tool or the tests have."""
+    names = ("app", "docker", "pyproject.toml", "requirements.in", "requirements.txt")
+    contents = run(["git", "-C", REPOSITORY, "rev-parse", *(f"HEAD:{name}" for name in names)])
+    key = hashlib.sha256(repr((contents, VERSIONS)).encode()).hexdigest()[:12]
     for older in folder.glob("board-*"):
-        if older.name != f"board-{head[:12]}":
+        if older.name != f"board-{key}":
             store.remove(older)
 
     def make(part: Path) -> None:
@@ -129,10 +131,10 @@ def board(folder: Path) -> Subject:
         _start(part / "project")
 
     with step("project board"):
-        made = store.entry(folder / f"board-{head[:12]}", make)
+        made = store.entry(folder / f"board-{key}", make)
     return Subject(
         name="board",
-        title=f"the board (this repository at {head[:12]})",
+        title="the board (this repository's own project)",
         folder=made / "project",
         environment={"ENVIRONMENT": "local", "SECRET_KEY": "bench"},
         paths=("/", "/healthz", "/admin/login/", "/?environment=local"),
