@@ -69,7 +69,7 @@ class Bench:
             return
         with Place(self.client, f"bench-{os.getpid()}").open(subject.project) as place:
             with step(f"{subject.name}: migrate"):
-                place.finish(subject, images[1], [*images[1].python, "manage.py", "migrate", "--noinput"])
+                place.migrate(subject, images[1])
             if "start" in parts:
                 self.keep(subject, "start", {"start": self.starts(place, subject, images)})
             if "memory" in parts:

@@ -74,7 +74,7 @@ def ours(subject: Subject, folder: Path, *, load: bool) -> Side:
 
 def _documents(folder: Path) -> int:
     """Bytes of the configuration, the manifest and, with several platforms, the index."""
-    return sum(file.stat().st_size for file in folder.rglob("*.json"))
+    return sum(file.stat().st_size for kind in ("config", "manifest", "index") for file in folder.glob(f"{kind}*.json"))
 
 
 def measure(client: Any, subject: Subject, wheels: str, folder: Path, count: int) -> dict[str, Any]:

@@ -8,6 +8,9 @@ import os
 import re
 import secrets
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,10 +75,26 @@ class Place:
             self.server.prepare(self.server.find(), name, self.passwords[name])
         return f"postgresql://{name}:{self.passwords[name]}@{postgres.HOST}:5432/{name}"
 
+    def migrate(self, subject: Subject, image: Image) -> None:
+        """Brings the subject's database up to date, with a superuser of the subject's name and its database's password."""
+        self.finish(subject, image, [*image.python, "manage.py", "migrate", "--noinput"])
+        create = [
+            "manage.py",
+            "createsuperuser",
+            "--noinput",
+            "--username",
+            subject.name,
+            "--email",
+            "bench@example.invalid",
+        ]
+        self.finish(subject, image, [*image.python, *create])
+
     def create(
         self, subject: Subject, image: Image, command: Sequence[str] | None = None, watched: Watched | None = None
     ) -> Any:
         """A container that is not started yet."""
+        database = self.database(subject.name)
+        settings = {"DATABASE_URL": database, "DJANGO_SUPERUSER_PASSWORD": self.passwords[subject.name]}
         options: dict[str, Any] = {"command": list(command) if command else None}
         if watched:
             found = self.client.images.get(image.tag).attrs["Config"]
@@ -86,7 +105,7 @@ class Place:
             image.tag,
             labels=self.labels,
             network=f"lastgood-{self.name}",
-            environment={**subject.environment, "DATABASE_URL": self.database(subject.name)},
+            environment={**subject.environment, **settings},
             read_only=True,
             tmpfs={"/tmp": ""},
             **options,
@@ -169,6 +188,30 @@ def static_of(container: Any, paths: Sequence[str]) -> list[str]:
         _, kind, body = get(address(container), path)
         if kind.startswith("text/html"):
             found |= dict.fromkeys(re.findall(r'"(/static/[^"?]+)', body.decode()))
+    return list(found)
+
+
+def as_staff(container: Any, login: str, paths: Sequence[str], user: str, password: str) -> list[str]:
+    """Logs in and asks for each path; returns the static files that the pages refer to. Raises UsageError for another answer than 200."""
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    base = f"http://{address(container)}:{PORT}"
+    found: dict[str, None] = {}
+    try:
+        page = browser.open(f"{base}{login}", timeout=DEADLINE).read().decode()
+        token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)
+        fields = {"username": user, "password": password, "next": paths[0]}
+        fields["csrfmiddlewaretoken"] = token.group(1) if token else ""
+        browser.open(f"{base}{login}", urllib.parse.urlencode(fields).encode(), timeout=DEADLINE).close()
+        for path in paths:
+            with browser.open(f"{base}{path}", timeout=DEADLINE) as answer:
+                if urllib.parse.urlsplit(answer.url).path == login:
+                    raise UsageError(f"{container.image.tags} took no login at {login}: mend the bench's paths")
+                found |= dict.fromkeys(re.findall(r'"(/static/[^"?]+)', answer.read().decode()))
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise UsageError(
+            f"{container.image.tags} answered {error.code} to {error.url}: mend the bench's paths"
+        ) from None
     return list(found)
 
 

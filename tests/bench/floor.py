@@ -75,7 +75,10 @@ def measure(
         watched = containers.Watched(volumes, _command)
         with place.started(subject, image, watched) as container:
             containers.first_answer(container, subject.paths[0])
-            containers.requests(container, [*subject.paths, *containers.static_of(container, subject.paths)])
+            password = place.passwords[subject.name]
+            static = containers.as_staff(container, subject.login, subject.staff, subject.name, password)
+            static += containers.static_of(container, subject.paths)
+            containers.requests(container, [*subject.paths, *dict.fromkeys(static)])
         place.finish(subject, image, [*image.python, "manage.py", "migrate", "--check"], watched)
         trace = "".join(file.read_text(encoding="utf-8", errors="replace") for file in output.iterdir())
         with sizes.saved(client, image.tag, folder) as found:

@@ -45,14 +45,16 @@ _IDENTITY |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in _IDE
 
 @dataclass(frozen=True)
 class Subject:
-    """A project under test. `environment` is what it runs with (DATABASE_URL is added), `paths` what is asked of it, `edited` the
-    file whose change is the code change, `title` what the report says of it."""
+    """A project under test. `environment` is what it runs with (DATABASE_URL is added), `paths` what is asked of it (`staff`:
+    of a superuser who has logged in at `login`), `edited` the file whose change is the code change, `title` what the report says of it."""
 
     name: str
     title: str
     folder: Path
     environment: Mapping[str, str]
     paths: tuple[str, ...]
+    login: str
+    staff: tuple[str, ...]
     edited: str
 
     @property
@@ -112,10 +114,12 @@ def commit() -> str:
 
 
 def board(folder: Path) -> Subject:
-    """This repository's last commit."""
-    head = run(["git", "-C", REPOSITORY, "rev-parse", "HEAD"]).strip()
+    """The project of this repository's last commit; made anew when it has changed, not when the tool or the tests have."""
+    names = ("app", "docker", "pyproject.toml", "requirements.in", "requirements.txt")
+    contents = run(["git", "-C", REPOSITORY, "rev-parse", *(f"HEAD:{name}" for name in names)])
+    key = hashlib.sha256(repr((contents, VERSIONS)).encode()).hexdigest()[:12]
     for older in folder.glob("board-*"):
-        if older.name != f"board-{head[:12]}":
+        if older.name != f"board-{key}":
             store.remove(older)
 
     def make(part: Path) -> None:
@@ -127,13 +131,15 @@ def board(folder: Path) -> Subject:
         _start(part / "project")
 
     with step("project board"):
-        made = store.entry(folder / f"board-{head[:12]}", make)
+        made = store.entry(folder / f"board-{key}", make)
     return Subject(
         name="board",
-        title=f"the board (this repository at {head[:12]})",
+        title="the board (this repository's own project)",
         folder=made / "project",
         environment={"ENVIRONMENT": "local", "SECRET_KEY": "bench"},
         paths=("/", "/healthz", "/admin/login/", "/?environment=local"),
+        login="/admin/login/",
+        staff=("/admin/", "/admin/releases/release/", "/admin/auth/user/", "/admin/auth/user/add/"),
         edited="app/releases/views.py",
     )
 
@@ -170,6 +176,15 @@ def site(folder: Path) -> Subject:
         folder=made / "project",
         environment={"SECRET_KEY": "bench"},
         paths=("/", "/admin/login/", "/django-admin/login/", "/search/?query=home"),
+        login="/admin/login/",
+        staff=(
+            "/admin/",
+            "/admin/pages/",
+            "/admin/pages/3/edit/",
+            "/admin/images/",
+            "/admin/images/add/",
+            "/admin/users/",
+        ),
         edited="app/home/models.py",
     )
 

@@ -37,7 +37,8 @@ _COMPARED = {
 _UNITS = {"MB": (1e6, 1), "kB": (1e3, 1), "s": (1.0, 2)}
 _FLOOR = """\
 The floor is what the processes of lastgood's image really open (strace) while they boot, run `migrate --check` and answer one request for
-each page and its static files: those files alone, in one archive."""
+each of some pages (of a visitor, and of a superuser in the admin, who logs in) and for the static files that these refer to: those files
+alone, in one archive."""
 _COMMANDS = """\
 Commands: `lastgood build`, `lastgood build --load`, `docker build` (the engine's own builder with its layer cache). Upload: the compressed
 bytes that a registry which holds the build before does not have."""
@@ -139,7 +140,7 @@ def _build(subject: Mapping[str, Any]) -> list[str]:
 def _upload(size: float | None) -> str:
     if size is None:
         return "as above"
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
 def _start(subject: Mapping[str, Any]) -> list[str]:

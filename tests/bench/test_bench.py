@@ -34,7 +34,7 @@ def archive(file: Path, files: Mapping[str, str | bytes]) -> Path:
 
 
 def subject(**parts: Any) -> dict[str, Any]:
-    sizes_ = {"lastgood": {"gzip": 20, "zstd": 16}, "distroless": {"gzip": 60, "zstd": 50}}
+    sizes_ = {"lastgood": {"gzip": 20, "zstd": 16, "pushed": 17}, "distroless": {"gzip": 60, "zstd": 50, "pushed": 60}}
     return {"size": sizes_, "floor": {"gzip": 10, "zstd": 12}} | parts
 
 
@@ -55,6 +55,7 @@ def test_goals_are_those_of_the_parts_that_were_measured() -> None:
         ("compressed (gzip -6) against the floor", 2.0, False),
         ("compressed (zstd -19) against distroless", 0.32, True),
         ("compressed (zstd -19) against the floor", 1.33, True),
+        ("compressed, each as its own push does it, against distroless", 0.28, True),
     ]
     assert ratios({"floor": {"gzip": 10, "zstd": 12}}) == []
 
@@ -154,6 +155,7 @@ def test_the_page_says_what_was_missed() -> None:
     assert [line for line in lines if line.startswith("| board:")] == [
         "| board: compressed (gzip -6) against distroless | 2.0 MB | 3.0 MB | 0.67× | ≤ 0.33× | **not met** |",
         "| board: compressed (zstd -19) against distroless | 1.0 MB | 4.0 MB | 0.25× | ≤ 0.33× | met |",
+        "| board: compressed, each as its own push does it, against distroless | 2.0 MB | 2.0 MB | 1.00× | ≤ 0.33× | **not met** |",
     ]
     assert "| lastgood | 3 | 4.0 | 2.0 | 1.0 | 2.0 |" in lines
     assert "- kernel: 6.1" in lines

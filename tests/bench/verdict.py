@@ -51,10 +51,10 @@ class Goal:
 def ratios(subject: Mapping[str, Any]) -> list[Goal]:
     """The goals that the results of one project allow to judge (those of parts that were not measured are left out).
 
-    `subject`: {"size": {image: {gzip, zstd}}, "floor": {gzip, zstd}, "start": {"warm"|"cold": {image: [seconds]}},
+    `subject`: {"size": {image: {gzip, zstd, pushed}}, "floor": {gzip, zstd}, "start": {"warm"|"cold": {image: [seconds]}},
     "build": {"code": {image: [seconds]}}, "upload": {"code": {image: bytes}}}.
     """
-    goals = []
+    goals: list[Goal] = []
     size, floor, start, build, upload = (subject.get(part) for part in ("size", "floor", "start", "build", "upload"))
     for kind, text in (("gzip", "gzip -6"), ("zstd", "zstd -19")):
         if size:
@@ -62,6 +62,9 @@ def ratios(subject: Mapping[str, Any]) -> list[Goal]:
             goals.append(Goal(f"compressed ({text}) against distroless", ours, size["distroless"][kind], 0.33, "MB"))
             if floor:
                 goals.append(Goal(f"compressed ({text}) against the floor", ours, floor[kind], 1.35, "MB"))
+    if size:
+        ours, theirs = size["lastgood"]["pushed"], size["distroless"]["pushed"]
+        goals.append(Goal("compressed, each as its own push does it, against distroless", ours, theirs, 0.33, "MB"))
     if upload:
         goals.append(Goal("upload of a code change against 50 kB", upload["code"]["lastgood"], 50_000, 1.0, "kB"))
     if build:
