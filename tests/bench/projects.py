@@ -91,10 +91,13 @@ class Subject:
 
 
 def lastgood(subject: Path, *arguments: str, cache: Path | None = None) -> str:
-    """Runs the tool on the project in `subject`, as a person would; returns its standard output."""
+    """Runs the tool on the project in `subject`, as a person would; returns its standard output.
+
+    With `cache` it knows nothing but what is there: no earlier build of the project either.
+    """
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "ci")}
     if cache:
-        environment["LASTGOOD_CACHE"] = str(cache)
+        environment |= {"LASTGOOD_CACHE": str(cache), "LASTGOOD_STATE": str(cache / "state")}
     return run([sys.executable, "-m", "lastgood", *arguments, "--project", subject], environment=environment)
 
 
