@@ -204,7 +204,7 @@ def down(project: Project) -> dict[str, Any]:
 
 
 def clean(project: Project) -> dict[str, Any]:
-    """Removes the instance with its data: containers, volume, network, images of its registry, folder."""
+    """Removes the instance with its data: containers, volume, network, images of its registry, folder; and the images that compiled."""
     from docker.errors import APIError
 
     down(project)
@@ -222,7 +222,7 @@ def clean(project: Project) -> dict[str, Any]:
         for image in client.images.list():
             references = [*image.tags, *image.attrs.get("RepoDigests", ())]
             for reference in references:
-                if reference.startswith((f"{registry}/", "lastgood-postgres:")):
+                if reference.startswith((f"{registry}/", "lastgood-postgres:", "lastgood-compiler:")):
                     with contextlib.suppress(APIError):  # another instance's container may still use it
                         client.images.remove(reference)
                         removed.append(reference)
