@@ -100,8 +100,8 @@ def test_it_is_found_from_a_folder_below(write: Write) -> None:
 
 
 IMAGE_KEYS = (
-    "compression, sources, mirror, snapshot, dockerfile, platforms, packages, build-packages, aws-services, languages, keep, accept, "
-    "budget, environment"
+    "compression, sources, mirror, snapshot, dockerfile, platforms, packages, build-packages, aws-services, languages, keep, without, "
+    "accept, budget, environment"
 )
 
 
@@ -377,6 +377,7 @@ sources = "all"
 aws-services = ["s3"]
 languages = []
 keep = ["*/locale/*"]
+without = ["sqlite3"]
 accept = ["second-openssl: psycopg-binary"]
 snapshot = "https://snapshot.example/archive"
 
@@ -401,6 +402,7 @@ cooldown = 7
         aws_services=("s3",),
         languages=(),
         keep=("*/locale/*",),
+        without=("sqlite3",),
         accept=("second-openssl: psycopg-binary",),
         snapshot="https://snapshot.example/archive",
     )

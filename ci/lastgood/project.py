@@ -18,6 +18,7 @@ LOCKS = ("requirements.txt", "docker/packages.lock", "docker/build-requirements.
 PLATFORMS = ("linux/amd64", "linux/arm64")
 COMPRESSIONS = ("zstd", "gzip")
 SOURCES = ("app", "all")
+PARTS = ("sqlite3", "cjk-codecs")
 _KINDS: Mapping[str, type | tuple[type, ...]] = {
     "a string": str,
     "a whole number": int,
@@ -46,7 +47,8 @@ class ImageSettings:
 
     `packages` and `build_packages` are Debian packages that the project adds to the runtime and the wheels stage. `aws_services` and
     `languages` say what data is kept (None: found by reading the project). `sources` is `app` or `all`: whose `.py` files are in the
-    image. `accept` lists findings of the scan that are known and accepted, as `second-openssl: psycopg-binary`.
+    image. `without` names parts of Python that the project has no use for, of PARTS. `accept` lists findings of the scan that are known
+    and accepted, as `second-openssl: psycopg-binary`.
     """
 
     budget: Budget = field(default_factory=Budget)
@@ -58,6 +60,7 @@ class ImageSettings:
     aws_services: tuple[str, ...] | None = None
     languages: tuple[str, ...] | None = None
     keep: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     accept: tuple[str, ...] = ()
     mirror: str | None = None
     snapshot: str | None = None
@@ -261,7 +264,7 @@ class _Reader:
 
     def image(self, data: Any) -> ImageSettings:
         table = "tool.lastgood.image"
-        lists = ("platforms", "packages", "build-packages", "aws-services", "languages", "keep", "accept")
+        lists = ("platforms", "packages", "build-packages", "aws-services", "languages", "keep", "without", "accept")
         known = dict.fromkeys(("compression", "sources", "mirror", "snapshot", "dockerfile"), "a string")
         known |= dict.fromkeys(lists, "a list") | {"budget": "a size or a table", "environment": "a table"}
         values = self.only(table, data, known)
@@ -274,7 +277,7 @@ class _Reader:
         for key in lists:
             if key in values:
                 chosen[key.replace("-", "_")] = self.list_of(
-                    table, key, values, PLATFORMS if key == "platforms" else ()
+                    table, key, values, {"platforms": PLATFORMS, "without": PARTS}.get(key, ())
                 )
         if chosen.get("platforms") == ():
             raise self.wrong(table, "platforms", f"must name one of {', '.join(PLATFORMS)}")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from lastgood import project
 from lastgood.image import base, imports, python
 from lastgood.image.platform import AMD64, ARM64, Platform, native
+from lastgood.project import Project
 
 pytestmark = pytest.mark.slow
 
@@ -80,3 +84,46 @@ def test_every_module_of_the_standard_library_is_imported_without_sources(tmp_pa
         if error is not None and before[name] is None
     }
     assert lost == {"_pyrepl", "curses", "dbm.ndbm", "pydoc_data", "venv"}
+
+
+def told(**settings: Any) -> Project:
+    known = project.load(Path(__file__).parents[2])
+    return dataclasses.replace(
+        known, image=dataclasses.replace(known.image, packages=(), build_packages=(), **settings)
+    )
+
+
+def test_without() -> None:
+    """What a project says it does without goes, with its Debian package and that one's entry in the status; all else is as it was."""
+    whole, root = base.runtime(None, native()), base.runtime(told(without=("sqlite3", "cjk-codecs")), native())
+    gone = files(whole) - files(root)
+    assert files(root) < files(whole)
+    assert {"var/lib/dpkg/status.d/libsqlite3-0", f"{python.STDLIB}/encodings/gbk.pyc"} <= gone
+    short = {name.replace(native().libraries, "LIB").replace(python.STDLIB, "PY") for name in gone}
+    assert {name for name in short if not name.startswith(("PY/sqlite3/", "LIB/libsqlite3.so", "PY/encodings/"))} == {
+        "PY/dbm/sqlite3.pyc",
+        *(f"PY/lib-dynload/{name}.cpython-313-{native().triplet}.so" for name in (
+            "_codecs_cn", "_codecs_hk", "_codecs_iso2022", "_codecs_jp", "_codecs_kr", "_codecs_tw", "_multibytecodec", "_sqlite3")),
+        "usr/share/doc/libsqlite3-0/copyright",
+        "var/lib/dpkg/status.d/libsqlite3-0",
+    }  # fmt: skip
+    assert owners(root).keys() == files(root)
+
+
+def test_encodings_that_stay_work_without_those_that_went(tmp_path: Path) -> None:
+    """Every encoding whose module is left can be looked up: none of them needs what `cjk-codecs` took."""
+    root = base.runtime(told(without=("sqlite3", "cjk-codecs")), native())
+    ask = "import codecs, pathlib, sys; [codecs.lookup(n) for n in sys.argv[1:]]; print('all')"
+    names = [path.stem for path in (root / python.STDLIB / "encodings").glob("*.pyc")]
+    left = sorted(set(names) - {"__init__", "aliases", "mbcs", "oem", "_win_cp_codecs"})
+    assert len(left) > 60
+    done = python.run(python.wrapper(root, tmp_path), ["-c", ask, *left], environment={})
+    assert (done.stdout, done.stderr) == ("all\n", "")
+
+
+def test_a_library_that_is_asked_for_stays() -> None:
+    root = base.runtime(told(without=("sqlite3",), keep=("usr/lib/python3.13/sqlite3",)), native())
+    assert (root / python.STDLIB / "sqlite3/__init__.py").is_file()
+    assert not (root / python.STDLIB / "dbm/sqlite3.pyc").is_file()
+    assert not base._asked_for(root, "libsqlite3-0")
+    assert base._asked_for(root, "libc6")

@@ -57,6 +57,45 @@ def test_a_module_that_reads_its_own_source() -> None:
     )
 
 
+def grown(folder: Path, bodies: dict[str, str]) -> Path:
+    top = folder / python.DIST_PACKAGES
+    top.mkdir(parents=True)
+    for name, body in bodies.items():
+        (top / f"{name}.py").write_text(f"{body}\n", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.slow
+def test_what_failed_before_may_fail_after(tmp_path: Path) -> None:
+    whole = grown(tmp_path / "whole", {"shop": "import nothing_like_it", "shop_good": "x = 1"})
+    left = grown(tmp_path / "left", {"shop": "import nothing_like_it", "shop_good": "x = 1"})
+    assert imports.prove(whole, left, base.runtime(None, native()), {"python:shop": ["shop", "shop_good"]}) == {
+        "shop": "ModuleNotFoundError: No module named 'nothing_like_it'"
+    }
+
+
+@pytest.mark.slow
+def test_what_trimming_broke_is_refused(tmp_path: Path) -> None:
+    whole = grown(tmp_path / "whole", {"shop": "import shop_data", "shop_data": "x = 1"})
+    left = grown(tmp_path / "left", {"shop": "import shop_data"})
+    with pytest.raises(
+        UsageError, match=r"shop of shop can't be imported once the image is trimmed \(ModuleNotFoundError"
+    ):
+        imports.prove(whole, left, base.runtime(None, native()), {"python:shop": ["shop"]})
+
+
+@pytest.mark.slow
+def test_what_works_only_alone_is_decided_in_its_order(tmp_path: Path) -> None:
+    """`late` fails behind `early`, before trimming as after it: alone it would have worked."""
+    bodies = {
+        "early": "import sys; sys.early = True",
+        "late": "import sys; assert not hasattr(sys, 'early'), 'too late'",
+    }
+    whole, left = grown(tmp_path / "whole", bodies), grown(tmp_path / "left", bodies)
+    failed = imports.prove(whole, left, base.runtime(None, native()), {"python:shop": ["early", "late"]})
+    assert failed == {"late": "AssertionError: too late"}
+
+
 @pytest.mark.slow
 def test_each_module_is_imported_whatever_the_others_do(tmp_path: Path) -> None:
     top = tmp_path / python.DIST_PACKAGES

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -60,6 +62,39 @@ def test_all_services_stay_where_none_is_known(tmp_path: Path) -> None:
 @pytest.mark.parametrize("keep", ["botocore/data/ec2", f"{TOP}/botocore/data/ec2/*", "botocore", "*/ec2/*"])
 def test_what_keep_names_stays(tmp_path: Path, keep: str) -> None:
     assert "botocore/data/ec2/1/x.json" in after(tmp_path, "AWS services", AWS, services=("s3",), keep=(keep,))
+
+
+def test_models_lose_their_documentation_alone(tmp_path: Path) -> None:
+    model = {
+        "metadata": {"uid": "x"},
+        "documentation": "<p>all of it</p>",
+        "shapes": {
+            "A": {"type": "structure", "members": {"documentation": {"shape": "B", "documentation": "<p>é</p>"}}}
+        },
+        "list": [{"documentation": "one", "name": "ü"}],
+    }
+    names = (
+        "botocore/data/s3/1/service-2.json.gz",
+        "botocore/data/s3/1/paginators-1.json",
+        "boto3/data/s3/1/service-2.json.gz",
+    )
+    body = gzip.compress(json.dumps(model).encode())
+    root = tmp_path / "tree"
+    for name in names:
+        (root / TOP / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / TOP / name).write_bytes(body)
+    damaged = root / TOP / "botocore/data/ec2/1/service-2.json.gz"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"damaged")
+    tree = trim.Tree(root, {}, Choices(), tmp_path / "bundle.crt")
+    trim.apply(tree, next(one for one in trim.STEPS if one.name == "documentation in AWS models"))
+    assert json.loads(gzip.decompress((root / TOP / names[0]).read_bytes())) == {
+        "metadata": {"uid": "x"},
+        "shapes": {"A": {"type": "structure", "members": {"documentation": {"shape": "B"}}}},
+        "list": [{"name": "ü"}],
+    }
+    assert [(root / TOP / name).read_bytes() for name in names[1:]] == [body, body]
+    assert damaged.read_bytes() == b"damaged"
 
 
 def test_locales() -> None:

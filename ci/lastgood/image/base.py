@@ -5,7 +5,8 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from lastgood.errors import UsageError
@@ -16,7 +17,7 @@ from lastgood.lock.debian import Lock
 from lastgood.project import ImageSettings, Project, cache
 
 # Counted up whenever the recipes below change what they make, so that no cache entry of an older recipe is used.
-RECIPE = 7
+RECIPE = 8
 
 # Data and tools that a running web application never opens. The interpreter's own modules stay, but for those whose C part or data
 # is left out with them. LIB stands for the platform's folder of libraries, PY for the standard library.
@@ -37,6 +38,21 @@ _TRIM = (
     "PY/lib-dynload/xx*", "PY/lib-dynload/_curses*", "PY/lib-dynload/readline*",
     "PY/lib-dynload/_dbm*", "PY/lib-dynload/_gdbm*", "PY/lib-dynload/_tkinter*",
 )  # fmt: skip
+# Code that a project may say it has no use for (`without`): what is left of Python says so itself where something asks for it.
+_WITHOUT: Mapping[str, tuple[str, ...]] = {
+    "sqlite3": ("PY/sqlite3/*", "PY/dbm/sqlite3.py", "PY/lib-dynload/_sqlite3*"),
+    "cjk-codecs": (
+        "PY/lib-dynload/_codecs_*", "PY/lib-dynload/_multibytecodec*",
+        *(f"PY/encodings/{name}.py" for name in (
+            "big5*", "cp932", "cp949", "cp950", "euc_*", "gb*", "hz", "iso2022_*", "johab", "shift_jis*")),
+    ),
+}  # fmt: skip
+# The libraries that then go with all of their package, unless something else in the image needs them.
+_LIBRARIES = {"sqlite3": "libsqlite3-0"}
+ABSENT = {
+    "sqlite3": r"\b_?sqlite3\b",
+    "cjk-codecs": r"\b_codecs_|\b_multibytecodec\b|unknown encoding",
+}  # in the error of an import
 # What `_TRIM` would take, and other modules import: pydoc (and so xmlrpc.server) asks for its pager.
 _NEEDED = tuple(f"{python.STDLIB}/_pyrepl/{name}.py" for name in ("__init__", "pager", "types"))
 _NEVER = (
@@ -73,8 +89,9 @@ def make_runtime(
     seen: Callable[[str, Path], None] = lambda _step, _root: None,
 ) -> None:
     """Makes the runtime root at `folder`/root; `seen` is told after each step that changed its size (--explain measures there)."""
-    keep, root = _settings(project).keep, folder / "root"
-    trim = tuple(pattern.replace("LIB", platform.libraries).replace("PY", python.STDLIB) for pattern in _TRIM)
+    settings, root = _settings(project), folder / "root"
+    keep = settings.keep
+    trim = _patterns(_TRIM, platform)
     # The certificates are read when the bundle is made, and removed after it.
     owners = unpacked(
         "runtime",
@@ -87,6 +104,9 @@ def make_runtime(
     store.remove(root / _CERTIFICATES)
     _finish(root)
     seen("documentation, tools, data that nothing opens", root)
+    for part in settings.without:
+        _leave_out(part, root, owners, settings, platform)
+        seen(f"without {part}", root)
     # Byte-code is the same for every platform, so that of another one is compiled by this machine's Python. It is, to the last byte, only
     # if that Python itself runs on byte-code: what it has loaded from sources it shares strings with.
     if platform == native():
@@ -132,6 +152,7 @@ def key(stage: str, project: Project | None, platform: Platform) -> str:
     if stage == "runtime":
         settings = _settings(project)
         recipe += [settings.sources, sorted(settings.keep)]
+        recipe += [{part: (_WITHOUT[part], _LIBRARIES.get(part)) for part in sorted(settings.without)}]
     recipe.append(lock(project).key(stage, platform.debian))
     return hashlib.sha256(json.dumps(recipe).encode()).hexdigest()
 
@@ -204,6 +225,34 @@ def _certificates(root: Path, owners: dict[str, str]) -> None:
     if not link.is_symlink():
         link.symlink_to("/etc/ssl/certs/ca-certificates.crt")
     owners |= dict.fromkeys((path.relative_to(root).as_posix() for path in (target, link)), "debian:ca-certificates")
+
+
+def _patterns(patterns: Iterable[str], platform: Platform) -> tuple[str, ...]:
+    return tuple(pattern.replace("LIB", platform.libraries).replace("PY", python.STDLIB) for pattern in patterns)
+
+
+def _leave_out(part: str, root: Path, owners: dict[str, str], settings: ImageSettings, platform: Platform) -> None:
+    patterns = _patterns(_WITHOUT[part], platform)
+    for path in [path for path in owners if not _kept(path, patterns) and not kept(path, settings.keep)]:
+        (root / path).unlink(missing_ok=True)
+        del owners[path]
+    library = _LIBRARIES.get(part)
+    if library and library not in settings.packages and not _asked_for(root, library):
+        for path in [path for path, owner in owners.items() if owner == f"debian:{library}"]:
+            (root / path).unlink(missing_ok=True)
+            del owners[path]
+        _prune_empty(root / "usr/share/doc")
+
+
+def _asked_for(root: Path, name: str) -> bool:
+    """Whether a package in `root`, other than Python's standard library, depends on the package `name`."""
+    for control in (root / "var/lib/dpkg/status.d").iterdir():
+        depends = re.findall(r"^(?:Pre-)?Depends:.*$", control.read_text(encoding="utf-8"), re.MULTILINE)
+        if not control.name.endswith("-stdlib") and any(
+            re.search(rf"[ ,|]{re.escape(name)}\b", line) for line in depends
+        ):
+            return True
+    return False
 
 
 def _finish(root: Path) -> None:

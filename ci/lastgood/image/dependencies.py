@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import asdict
 from email.parser import BytesHeaderParser
@@ -23,7 +24,7 @@ from lastgood.image import base, bytecode, choices, imports, python, store, trim
 from lastgood.image.platform import Platform, native
 from lastgood.project import Project, cache
 
-RECIPE = 5
+RECIPE = 7
 
 
 def requirements(project: Project) -> Path:
@@ -61,8 +62,6 @@ def whole(project: Project, platform: Platform | None = None) -> Path:
         by_owner = imports.modules(_below(json.loads((folder / "owners.json").read_text(encoding="utf-8"))))
         facts: dict[str, Any] = {"services": sorted(choices.services_of_distributions(tree)), "modules": by_owner}
         facts["finders"] = choices.finders_of_distributions(tree)
-        # Another platform's modules can't be imported here: its tree is compared with this machine's.
-        facts["imports"] = imports.survey(tree, interpreter, by_owner) if platform == native() else None
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
     return store.entry(cache() / "dependencies" / f"whole-{whole_key(project, platform)[:24]}", make) / "tree"
@@ -146,7 +145,7 @@ def prepare(project: Project, platform: Platform) -> Path:
         for step in trim.STEPS:
             trim.apply(work, step)
         base.write_owners(tree, work.owners, "python:unknown")
-        _prove(project, platform, tree)
+        (folder / "failed.json").write_text(json.dumps(_prove(project, platform, tree)), encoding="utf-8")
 
     return store.entry(cache() / "dependencies" / _key(project, platform, choice)[:24], make) / "tree"
 
@@ -158,12 +157,12 @@ def opened(project: Project, platform: Platform, tree: Path, choice: trim.Choice
     return trim.Tree(tree, owners, choice, bundle, on_django(tree / python.DIST_PACKAGES))
 
 
-def _prove(project: Project, platform: Platform, tree: Path) -> None:
-    facts = json.loads((whole(project, platform).parent / "facts.json").read_text(encoding="utf-8"))
+def _prove(project: Project, platform: Platform, tree: Path) -> dict[str, str]:
+    origin = whole(project, platform)
+    facts = json.loads((origin.parent / "facts.json").read_text(encoding="utf-8"))
     if platform == native():
-        after = imports.survey(tree, base.runtime(project, platform), facts["modules"])
-        imports.check(facts["imports"], after, facts["modules"])
-        return
+        return imports.prove(origin, tree, base.runtime(project, platform), facts["modules"])
+    # Another platform's modules can't be imported here.
     top = tree / python.DIST_PACKAGES
     names = {path.relative_to(top).as_posix(): "" for path in top.rglob("*") if path.is_file()}
     before = dict.fromkeys(name for of_it in facts["modules"].values() for name in of_it)
@@ -172,3 +171,11 @@ def _prove(project: Project, platform: Platform, tree: Path) -> None:
         raise UsageError(
             f"trimming took the module {gone[0]} of {platform.name}: add it to keep in [tool.lastgood.image]"
         )
+    return {}
+
+
+def without(project: Project) -> list[str]:
+    """The modules of dependencies that can't be imported for want of what the project says it does without."""
+    failed = json.loads((prepare(project, native()).parent / "failed.json").read_text(encoding="utf-8"))
+    absent = [re.compile(base.ABSENT[part]) for part in project.image.without]
+    return sorted(name for name, error in failed.items() if any(one.search(error) for one in absent))

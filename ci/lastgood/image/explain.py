@@ -115,6 +115,12 @@ def notes(project: Project) -> list[str]:
         said.append(
             "sources: the application's stay; tracebacks name file, line and function of other frames, without the text of the line"
         )
+    if project.image.without:
+        lost = dependencies.without(project)
+        said.append(
+            f"without {', '.join(project.image.without)}: {len(lost)} modules of dependencies can't be imported"
+            f"{': ' if lost else ''}{', '.join(lost[:8])}{' …' if len(lost) > 8 else ''}"
+        )
     return said
 
 

@@ -1,8 +1,8 @@
 """The proof that trimming took no code: whatever could be imported before can be imported after.
 
-Every module of every distribution is imported by the image's own Python, once from the whole tree and once from the trimmed one. A module
-that needs configured Django gets settings with django.contrib's applications and those that the distributions bring. Each distribution is
-imported in a process of its own: one that crashes, exits or hangs costs that module alone.
+Every module of every distribution is imported by the image's own Python from the trimmed tree, and those that fail there from the whole
+one: they must fail there, too. A module that needs configured Django gets settings with django.contrib's applications and those that the
+distributions bring. Each distribution is imported in a process of its own: one that crashes, exits or hangs costs that module alone.
 """
 
 from __future__ import annotations
@@ -50,12 +50,18 @@ def forked(function):
     _, status = os.waitpid(child, 0)
     return body, status
 
+try:
+    import sqlite3
+    ENGINE = "sqlite3"
+except ImportError:
+    ENGINE = "dummy"
+
 def configure(applications):
     from django.conf import settings
     settings.configure(
         SECRET_KEY="x", INSTALLED_APPS=applications, USE_TZ=True, ROOT_URLCONF="x", STATIC_URL="/static/", STATIC_ROOT="/x",
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+        DATABASES={"default": {"ENGINE": "django.db.backends." + ENGINE, "NAME": ":memory:"}},
         TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}],
     )
     import django
@@ -170,11 +176,33 @@ def survey(tree: Path, root: Path, by_owner: Mapping[str, list[str]]) -> dict[st
         }
 
 
+def prove(origin: Path, tree: Path, root: Path, by_owner: Mapping[str, list[str]]) -> dict[str, str]:
+    """Raises UsageError unless each module that the Python of `root` imports from `origin` can be imported from `tree`, what is left of it.
+
+    Returns {module: error} of those that can be imported from neither.
+
+    Only what fails in `tree` is tried in `origin`. That takes it out of the order it had among its distribution's modules: where it works
+    there, the whole distribution decides.
+    """
+    after = survey(tree, root, by_owner)
+    failed = _of(by_owner, {name for name, error in after.items() if error is not None})
+    works = {name for name, error in (survey(origin, root, failed) if failed else {}).items() if error is None}
+    suspects = {owner: by_owner[owner] for owner in _of(by_owner, works)}
+    if suspects:
+        check(survey(origin, root, suspects), after, by_owner)
+    return {name: error for name, error in after.items() if error is not None}
+
+
+def _of(by_owner: Mapping[str, list[str]], names: set[str]) -> dict[str, list[str]]:
+    found = {owner: [name for name in of_it if name in names] for owner, of_it in by_owner.items()}
+    return {owner: of_it for owner, of_it in found.items() if of_it}
+
+
 def check(before: Mapping[str, str | None], after: Mapping[str, str | None], by_owner: Mapping[str, list[str]]) -> None:
     """Raises UsageError for the first module that could be imported before, and can't be after, with what to keep."""
     owners = {name: owner.removeprefix("python:") for owner, names in by_owner.items() for name in names}
     for name, error in sorted(after.items()):
-        if error is None or before.get(name) is not None:
+        if error is None or before.get(name, "") is not None:
             continue
         wanted = re.search(rf"/{re.escape(python.DIST_PACKAGES)}/([^'\"]+)", error)
         advice = wanted.group(1) if wanted and "No such file" in error else owners[name]

@@ -7,6 +7,7 @@ dist-packages), a folder, or a distribution. What the steps leave alone on purpo
 - Static files of installed packages stay even though they were collected: code may read its own by path. Those of django.contrib, which
   does not, go where the settings as the build sees them collect static files and never look for them again (`choices.static_collected`).
   An environment whose settings turn DEBUG or WhiteNoise's finders on in the image needs `keep = ["django/contrib/admin/static"]`.
+- Of a service's model only the text of its documentation goes, which botocore shows in `help()` and loads with everything else.
 - `.mo` catalogues of distributions that do not build on Django stay: USE_I18N and LANGUAGES say nothing about them.
 - Migrations keep their sources, since the manifest holds the hash of each one's file, and so do sources that do not compile.
 - A bundle of certificates becomes a link to the image's own only where that one holds every certificate of it: then nothing that was
@@ -19,17 +20,21 @@ from __future__ import annotations
 import base64
 import csv
 import fnmatch
+import gzip
 import hashlib
+import json
 import re
 import shutil
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from lastgood.image import bytecode, python
+from lastgood.image import bytecode, compress, python
 from lastgood.image.base import kept
 
-RECIPE = 2
+RECIPE = 3
 CREDENTIALS = ("sts", "sso", "sso-oidc", "signin")  # what botocore itself calls to get credentials
 
 _DEVELOPER = (
@@ -131,6 +136,30 @@ def _services(tree: Tree) -> None:
         parts = name.removeprefix(f"{python.DIST_PACKAGES}/").split("/")
         if len(parts) > 3 and parts[0] in ("botocore", "boto3") and parts[1] == "data" and parts[2] not in wanted:
             tree.remove(name)
+
+
+def _models(tree: Tree) -> None:
+    """The documentation in botocore's models of services: two thirds of each one, read and parsed with it for every client."""
+    for name, path in list(tree.files()):
+        parts = name.removeprefix(f"{python.DIST_PACKAGES}/").split("/")
+        if parts[:2] == ["botocore", "data"] and parts[-1] == "service-2.json.gz":
+            try:
+                model = json.loads(gzip.decompress(path.read_bytes()))
+            except (OSError, EOFError, zlib.error, ValueError):
+                continue  # botocore says it better, where somebody asks for it
+            body = json.dumps(undocumented(model), ensure_ascii=False, separators=(",", ":")).encode()
+            _rewrite(path, compress.compress(body, "gzip", once=True))
+
+
+def undocumented(model: Any) -> Any:
+    """A model in the format of botocore's service-2.json without its texts; a member that is called `documentation` is no text."""
+    if isinstance(model, list):
+        return [undocumented(one) for one in model]
+    if not isinstance(model, dict):
+        return model
+    return {
+        key: undocumented(value) for key, value in model.items() if key != "documentation" or not isinstance(value, str)
+    }
 
 
 def locales(languages: tuple[str, ...]) -> frozenset[str]:
@@ -265,6 +294,7 @@ def _rewrite(path: Path, body: bytes) -> None:
 STEPS = (
     Step("programs, notes of pip", _programs),
     Step("AWS services", _services),
+    Step("documentation in AWS models", _models),
     Step("translations", _catalogues),
     Step("static files that were collected", _static),
     Step("developers' files", _developer),
