@@ -221,6 +221,7 @@ def start(place: Place, subject: Subject, image: Image) -> tuple[float, dict[str
     with place.started(subject, image) as container:
         first_answer(container, subject.paths[0])
         took = time.perf_counter() - begun
+        settle(container)
         return took, memory(container)
 
 
@@ -229,7 +230,21 @@ def busy(place: Place, subject: Subject, image: Image, count: int) -> dict[str, 
     with place.started(subject, image) as container:
         first_answer(container, subject.paths[0])
         requests(container, [subject.paths[number % len(subject.paths)] for number in range(count)])
+        settle(container)
         return memory(container)
+
+
+def settle(container: Any) -> None:
+    """Waits until its processes stay the same for half a second: the first answer comes before the last worker is forked."""
+    before: list[Any] = []
+    same = 0
+    while same < 5:
+        time.sleep(0.1)
+        top = container.top()
+        column = top["Titles"].index("PID")
+        pids = sorted(process[column] for process in top["Processes"])
+        same = same + 1 if pids == before else 0
+        before = pids
 
 
 def memory(container: Any) -> dict[str, float]:

@@ -279,6 +279,9 @@ project = "bench-site"
 app = "app"
 settings = "website.settings.container"
 
+[tool.lastgood.image]
+without = ["sqlite3", "cjk-codecs"]
+
 [tool.lastgood.image.environment]
 SECRET_KEY = "only-while-the-image-is-built"
 DATABASE_URL = "postgresql://build:build@db.invalid/build"
