@@ -6,6 +6,9 @@
 *Ahead* is healthy, because it is how every deploy looks to the old build: the database moves before the service, and
 the load balancer must not kill the tasks that are still answering. Outside an image, without the package `migrator`,
 nobody knows what the database should look like: it is `unknown`, and that is healthy too.
+
+What is `tampered` (applied from another file than this build has) or `interrupted` is listed, and left to people: new tasks would find the
+same database.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ class NotHealth(logging.Filter):
 
 def health() -> HttpResponse:
     """Return the answer, made with a few small queries."""
-    database = _database()
+    database = {name: [] for name in ("missing", "extra", "tampered", "interrupted")} | _database()
     reason = database.pop("reason", "")
     answer = {
         "status": "unavailable" if reason else "ok",
@@ -61,16 +64,19 @@ def _database() -> dict[str, Any]:
         import migrator
         from migrator.errors import MigratorError
     except ImportError:
-        return {"database": "unknown", "missing": [], "extra": []}
+        return {"database": "unknown"}
     try:
         state = migrator.state(connection)
     except Error as error:
         # Its message names hosts and users, and anybody may ask.
         reason = f"the database does not answer ({type(error).__name__})"
-        return {"database": "unreachable", "missing": [], "extra": [], "reason": reason}
+        return {"database": "unreachable", "reason": reason}
     except MigratorError as error:
-        return {"database": "unknown", "missing": [], "extra": [], "reason": str(error)}
-    answer = {"database": state["state"], "missing": state["missing"], "extra": state["extra"]}
+        return {"database": "unknown", "reason": str(error)}
+    answer = {
+        "database": state["state"],
+        **{name: state[name] for name in ("missing", "extra", "tampered", "interrupted")},
+    }
     if state["state"] not in ("in step", "ahead"):
         lacks = ", ".join(state["missing"])
         answer["reason"] = f"the database is {state['state']}: it lacks {lacks}"

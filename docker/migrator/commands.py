@@ -72,6 +72,7 @@ def show_plan(args: Namespace) -> int:
     facts = ledger.facts()
     phases, end = plan.route(facts, image, wanted, via=via)
     reason, handed = plan.interrupted(facts), plan.hand_over_interrupted(facts, image)
+    reason = reason or plan.drops_an_app(facts, wanted) or plan.edited(facts, wanted)
     if reason or handed:
         phases, end = (), handed if handed and not reason else plan.Decision("refused", reason=reason)
     stopped = end.status in ("refused", "needs")
@@ -183,7 +184,7 @@ def forward(args: Namespace, result: Result) -> None:
         facts = _mend(executor, args, facts)
         result.build, result.target = image.build, wanted.build
         accept = args.accept_loss or args.no_gate
-        reason = None if accept else plan.drops_an_app(facts, wanted)
+        reason = None if accept else plan.drops_an_app(facts, wanted) or plan.edited(facts, wanted)
         if reason:
             raise Refused(reason)
         _note_builds(executor, facts, image, wanted, via)

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import schema
+from . import effect, schema
 from .errors import UsageError, cause
 from .operations import Loss, again, irreversible, losses
 from .squash import set_aside
@@ -29,7 +29,7 @@ class Migration:
 
     What is said of operations is a description of each: `irreversible` have no way back, `lossy` take data that no undoing brings back,
     `holds` make room for data that goes when they are undone. `again`: the directions ("forward", "back") in which it bears to be run once
-    more after an interruption, whatever had happened of it.
+    more after an interruption, whatever had happened of it. `effect` is a hash of what it does to a database; empty where nobody knows.
     """
 
     app: str
@@ -43,6 +43,7 @@ class Migration:
     holds: tuple[str, ...] = ()
     rollback: str | None = None
     again: tuple[str, ...] = ()
+    effect: str = field(default="", compare=False)
 
     @property
     def key(self) -> str:
@@ -211,6 +212,7 @@ def _describe(loader: AtomLoader, key: tuple[str, str], told: Loss) -> Migration
         holds=told.holds,
         rollback=rollback,
         again=() if migration.atomic else tuple(again(migration)),
+        effect=effect.of(migration),
     )
 
 

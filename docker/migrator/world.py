@@ -300,3 +300,20 @@ class World:
             if ran != unit.key and not loose:
                 return False
         return True
+
+    def must_go(self, state: frozenset[str], target: frozenset[str]) -> frozenset[str]:
+        """Return what is applied in `state` and not in `target`, and what stands on it."""
+        waiting = list(state - target)
+        must = set(waiting)
+        while waiting:
+            for child in self.children.get(waiting.pop(), ()):
+                if child in state and child not in must:
+                    must.add(child)
+                    waiting.append(child)
+        return frozenset(must)
+
+    def candidates(self, must: frozenset[str], image: str) -> Iterable[str]:
+        """Return the builds to ask to undo `must`, best first: this image, who applied the newest of it, the newest."""
+        rows = [row for row in reversed(self.facts.rows) if row in must]
+        applied = [self.ledger[row].build for row in rows if row in self.ledger]
+        return dict.fromkeys((image, *(build for build in applied if build in self.builds), *reversed(self.builds)))

@@ -29,6 +29,8 @@ def body(**changes: Any) -> dict[str, Any]:
         "database": "in step",
         "missing": [],
         "extra": [],
+        "tampered": [],
+        "interrupted": [],
         **changes,
     }
 

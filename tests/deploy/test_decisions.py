@@ -64,6 +64,11 @@ def serving(status: int, body: bytes) -> Iterator[str]:
     [
         (200, b'{"digest": "d", "database": "in step"}', Health(200, "d", "in step")),
         (503, b'{"digest": "d", "database": "behind", "reason": "r"}', Health(503, "d", "behind", "r")),
+        (
+            200,
+            b'{"digest": "d", "database": "in step", "tampered": ["a.1", "a.2"], "interrupted": [], "missing": []}',
+            Health(200, "d", "in step", notes=("tampered: a.1, a.2",)),
+        ),
         (502, b"<html>Bad gateway</html>\n", Health(502, detail="<html>Bad gateway</html>")),
         (200, b"[]", Health(200, detail="[]")),
     ],

@@ -57,6 +57,9 @@ def test_what_it_says_of_each_migration(make: Any, migration: Callable[..., str]
     jsonschema.validate(data, schema.manifest_schema())
     assert (data["schema"], data["build"], "commit" in data) == (2, "v1", False)
     ours = [entry for entry in data["migrations"] if entry["app"] in ("shop", "billing")]
+    effects = [entry.pop("effect") for entry in ours]
+    assert [len(one) for one in effects] == [16, 16, 16]
+    assert (effects[0] == effects[2], effects[0] == effects[1]) == (True, False)
     assert ours == [
         {**ENTRY, "sha256": hashlib.sha256(first.encode()).hexdigest()},
         {

@@ -130,3 +130,25 @@ def test_a_database_that_does_not_answer(builds: Any, database: Any) -> None:
     assert (check.exit_status, check.stdout) == (5, "")
     assert check.stderr.startswith("OperationalError: connection failed: ")
     assert check.stderr.count("\n") == 1
+
+
+def test_a_file_that_was_changed_after_it_was_applied(builds: Any, database: Any, make: Any, history: Any) -> None:
+    """Refused where it would do something else now; not asked again once it was accepted."""
+    _, v2, _, _ = builds
+    v2.run("forward")
+    history["v3"]["shop"]["0002_price"] = history["v3"]["shop"]["0002_price"].replace("IntegerField", "BigIntegerField")
+    v3 = make(database, "v3", history["v3"], folder="edited")
+    before = database.schema()
+    reason = (
+        "shop.0002_price was applied by build v2, and does something else in build v3, which would never happen here: put the file back as "
+        "it was and say the rest in a new migration, or pass --accept-loss"
+    )
+    refused = v3.run("forward")
+    assert (refused.exit_status, refused.result["status"], refused.result["reason"]) == (4, "refused", reason)
+    assert database.schema() == before
+    target = v3.folder / "v3.json"
+    target.write_text(v3.run("manifest").stdout)
+    planned = v3.run("plan", "--to", str(target))
+    assert (planned.exit_status, planned.stdout) == (4, f"refused: {reason}\n")
+    assert v3.run("forward", "--accept-loss").moved == (0, "done", [], ["shop.0003_slug"])
+    assert v3.run("forward").moved == (0, "nothing", [], [])

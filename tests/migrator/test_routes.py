@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
-from migrator import plan
+from migrator import plan, search
 
 from .histories import History, histories, walks
 from .simulated import Simulated, fewest
@@ -44,13 +44,13 @@ def go(walk: Walk, first: str, *, compare: bool = False) -> None:
                 and "two newest" not in end.reason
                 and "on which it depends" not in end.reason
             ):
-                assert fewest(database, wanted, plan.MAX_PHASES, loose=True) is None, end.reason
+                assert fewest(database, wanted, search.MAX_PHASES, loose=True) is None, end.reason
             continue
         event(f"{len(phases)} phases")
         assert (end.status == "nothing") == (phases == ())
         if compare:
-            strict = fewest(database, wanted, plan.MAX_PHASES, loose=False)
-            known = fewest(database, wanted, plan.MAX_PHASES, loose=True) if strict is None else strict
+            strict = fewest(database, wanted, search.MAX_PHASES, loose=False)
+            known = fewest(database, wanted, search.MAX_PHASES, loose=True) if strict is None else strict
             assert known == len(phases)
         undone: set[str] = set()
         for phase in phases:

@@ -18,12 +18,16 @@ DEADLINE = 120.0  # seconds, for a load balancer's name to be known and old task
 
 @dataclass(frozen=True)
 class Health:
-    """One answer of the application. `status` is HTTP's, 0 where nothing answered; `digest` and `database` are what it says of itself."""
+    """One answer of the application. `status` is HTTP's, 0 where nothing answered; `digest` and `database` are what it says of itself.
+
+    `notes` are what people should know of the database: migrations that are tampered or interrupted.
+    """
 
     status: int
     digest: str = ""
     database: str = ""
     detail: str = ""
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able facts."""
@@ -66,7 +70,9 @@ def read(status: int, body: bytes) -> Health:
     if not isinstance(data, dict):
         return Health(status, detail=body[:200].decode(errors="replace").strip())
     text = {name: str(data.get(name) or "") for name in ("digest", "database", "reason")}
-    return Health(status, text["digest"], text["database"], text["reason"])
+    listed = ((name, data.get(name)) for name in ("tampered", "interrupted"))
+    notes = tuple(f"{name}: {', '.join(map(str, keys))}" for name, keys in listed if isinstance(keys, list) and keys)
+    return Health(status, text["digest"], text["database"], text["reason"], notes)
 
 
 def wait(

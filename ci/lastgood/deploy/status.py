@@ -45,6 +45,7 @@ def running(found: verify.Facts) -> dict[str, Any]:
         "database": found.health.database,
         "answer": found.health.status,
         "detail": found.health.detail,
+        "notes": list(found.health.notes),
     }
 
 
@@ -75,7 +76,7 @@ def render_status(facts: dict[str, Any]) -> str:
         "last good": "none" if not last else _release(last),
         "stack": f"{facts['stack']}: {found['stack'] or 'none'}",
         "running": f"{found['tasks']} × {found['digest'][:19]}" if found["tasks"] else "nothing",
-        "database": found["database"] or found["detail"] or "unknown",
+        "database": "; ".join([found["database"] or found["detail"] or "unknown", *found["notes"]]),
         "address": facts["url"] or "none",
     }
     if newest and (not last or newest["number"] != last["number"]):
