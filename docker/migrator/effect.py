@@ -22,14 +22,9 @@ if TYPE_CHECKING:
 NOTHING = ("AlterModelOptions", "AlterModelManagers")
 UNSEEN = ("reverse_code", "reverse_sql", "elidable", "hints", "preserve_default", "managers", "bases")
 OPTIONS = (
-    "db_table",
-    "db_table_comment",
-    "db_tablespace",
-    "unique_together",
-    "index_together",
-    "order_with_respect_to",
+    *("db_table", "db_table_comment", "db_tablespace", "unique_together", "index_together", "order_with_respect_to"),
+    *("indexes", "constraints", "proxy", "managed", "swappable"),
 )
-OPTIONS += ("indexes", "constraints", "proxy", "managed", "swappable")
 CODE = ("RunPython", "RunSQL")
 
 
