@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from .fleet import Fleet
+from .fleet import PACKAGES, PYTHON, Fleet
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEADLINE = 30  # seconds that a condition may take to come true
@@ -84,7 +83,7 @@ class Project:
     environment: dict[str, str] = field(default_factory=dict)
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-W", "error", "-m", "migrator", *arguments]
+        command = [PYTHON, "-W", "error", "-m", "migrator", *arguments]
         own = {**self.environment, **environment}
         return subprocess.Popen(
             command,
@@ -246,7 +245,7 @@ def make(tmp_path: Path) -> Make:
                 (package / f"{name}.py").write_text(text)
         environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": f"{folder}:{REPOSITORY / 'docker'}",
+            "PYTHONPATH": ":".join(map(str, (folder, REPOSITORY / "docker", *PACKAGES))),
             "DJANGO_SETTINGS_MODULE": "settings",
             "TEST_DATABASE": json.dumps(database.django) if database else "{}",
             "LASTGOOD_BUILD": build,

@@ -20,6 +20,9 @@ from .histories import Tree
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
+# What builds run on, and what they import before anything else: this Python with its Django, unless matrix.py says so.
+PYTHON = os.environ.get("LASTGOOD_TEST_PYTHON", sys.executable)
+PACKAGES = [Path(one) for one in os.environ.get("LASTGOOD_TEST_PACKAGES", "").split(os.pathsep) if one]
 FAILED = 5
 OURS = ("lastgood_", "django_")
 
@@ -131,10 +134,10 @@ class Fleet:
     def __init__(self, folder: Path, *libraries: Path) -> None:
         self.folder, self.path = folder, str(folder / "workers")
         self.workers: list[Worker] = []
-        path = os.pathsep.join(map(str, (*libraries, HERE, REPOSITORY / "docker")))
+        path = os.pathsep.join(map(str, (*libraries, *PACKAGES, HERE, REPOSITORY / "docker")))
         self.log = (folder / "log").open("w")
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "worker.py"), self.path],
+            [PYTHON, str(HERE / "worker.py"), self.path],
             env={"PATH": os.environ["PATH"], "PYTHONPATH": path},
             stdout=subprocess.PIPE,
             stderr=self.log,

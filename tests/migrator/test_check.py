@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from typing import Any
 
 import django
 import pytest
+
+from .fleet import PYTHON
 
 STATE = """
 import json
@@ -35,7 +36,7 @@ def test_state_costs_little(builds: Any, database: Any, tmp_path: Any) -> None:
         path = tmp_path / f"{project.build}.json"
         path.write_text(project.run("manifest").stdout)
         environment = {**project.environment, "LASTGOOD_MANIFEST": str(path)}
-        command = [sys.executable, "-W", "error", "-c", STATE]
+        command = [PYTHON, "-W", "error", "-c", STATE]
         run = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True, check=False)
         assert run.stderr == ""
         return json.loads(run.stdout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ class OldImage:
 def test_the_old_image_is_still_writing(
     fleet: Fleet, database: Any, tmp_path: Path, wait_for: Any, field: str, refused: set[str]
 ) -> None:
+    if "db_default" in field and os.environ.get("LASTGOOD_TEST_DJANGO", "").startswith("4."):
+        pytest.skip("db_default is Django 5.0's")
     add = file("s.0002", "s.0001", f"migrations.AddField('Item', 'size', {field})")
     old, new = _pair(fleet, database, tmp_path, tree(FIRST), tree(FIRST, add))
     assert old.run("forward").exit_status == 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from typing import Any
 
 import pytest
+
+from .fleet import PACKAGES, PYTHON
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
@@ -109,8 +110,8 @@ def test_a_stale_row_of_a_squash_goes(squashed: Any, database: Any) -> None:
     """Django writes the row of a squash and leaves it there when it undoes the originals."""
     _, both, _, _ = squashed.values()
     both.run("forward")
-    environment = {**both.environment, "PYTHONPATH": str(both.folder)}
-    command = [sys.executable, "-m", "django", "migrate", "shop", "0001_initial"]
+    environment = {**both.environment, "PYTHONPATH": ":".join(map(str, (both.folder, *PACKAGES)))}
+    command = [PYTHON, "-m", "django", "migrate", "shop", "0001_initial"]
     subprocess.run(command, cwd=both.folder, env=environment, check=True, capture_output=True)
     assert database.applied() == ["shop.0001_initial", "shop.0001_squashed"]
     assert both.run("check").stdout == "behind with build both\n  missing  shop.0002_price\n"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from lastgood.image import python
 
 _SUFFIX = f".cpython-{python.VERSION.replace('.', '')}.pyc"
 
-# Takes lines of JSON [source, where its byte-code goes, the name it has in the image]; prints those that do not compile. Each is compiled
-# in a process that has compiled nothing before: that would decide which strings are shared, and so a few bytes of the result.
+# Takes lines of JSON [source, where its byte-code goes, the name it has in the image]; prints JSON [name, why] of those that do not compile.
+# Each is compiled in a process that has compiled nothing before: that would decide which strings are shared, and so a few bytes of the
+# result.
 _COMPILE = """
 import json, os, py_compile, sys
 mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
@@ -31,15 +32,15 @@ for line in sys.stdin.readlines():
         try:
             py_compile.compile(source, target, name, True, invalidation_mode=mode)
         except py_compile.PyCompileError as error:
-            answer = json.dumps([source, error.msg]).encode() + b"\\n"
+            answer = json.dumps([name, error.msg]).encode() + b"\\n"
         except Exception as error:
-            answer = json.dumps([source, f"{type(error).__name__}: {error}"]).encode() + b"\\n"
+            answer = json.dumps([name, f"{type(error).__name__}: {error}"]).encode() + b"\\n"
         finally:
             os.write(1, answer)
             os._exit(0)
     _, status = os.waitpid(child, 0)
     if status:
-        print(json.dumps([source, f"the process ended (status {status})"]), flush=True)
+        print(json.dumps([name, f"the process ended (status {status})"]), flush=True)
 """
 
 
@@ -71,34 +72,36 @@ def compile_tree(tree: Path, folders: Iterable[str], interpreter: Path) -> None:
 
 
 def compile_files(tree: Path, sources: Iterable[Path], interpreter: Path) -> dict[str, str]:
-    """Compiles `sources` below `tree` into `__pycache__` beside them; returns {path below tree: why it does not compile}.
+    """Compiles `sources` below `tree` into `__pycache__` beside them; returns {path below tree: why it does not compile}."""
+    wanted = {source.relative_to(tree).as_posix(): source for source in sources}
+    return compiled({name: (source, cached(source)) for name, source in wanted.items()}, interpreter)
+
+
+def compiled(wanted: Mapping[str, tuple[Path, Path]], interpreter: Path) -> dict[str, str]:
+    """Compiles {name in the image: (source, where its byte-code goes)}; returns {name: why it does not compile}.
 
     An unchecked-hash file never looks at the source's time, which layers set to one value. The work is shared out over the cores.
     """
     count = os.cpu_count() or 1
-    ordered = sorted(sources, key=lambda source: (-source.stat().st_size, source))
+    ordered = sorted(wanted, key=lambda name: (-wanted[name][0].stat().st_size, name))
     shares = [ordered[number::count] for number in range(count)]
     program = python.wrapper(interpreter, interpreter.parent / "bin")
 
-    def work(share: list[Path]) -> list[tuple[str, str]]:
-        lines = [
-            json.dumps([str(source), str(cached(source)), f"/{source.relative_to(tree).as_posix()}"])
-            for source in share
-        ]
+    def work(share: list[str]) -> list[tuple[str, str]]:
+        lines = [json.dumps([*map(str, wanted[name]), f"/{name}"]) for name in share]
         environment = {"PYTHONNODEBUGRANGES": "1", "PYTHONWARNINGS": "ignore"}
-        done = python.run(program, ["-B", "-c", _COMPILE], environment=environment, given="\n".join(lines))
+        done = python.run(program, ["-B", "-S", "-c", _COMPILE], environment=environment, given="\n".join(lines))
         if done.returncode:
             lines = (done.stderr.strip() or "it said nothing").splitlines()
             raise UsageError(
                 f"the image's Python can't compile: {lines[-1]}; remove {interpreter.parent} and build again"
             )
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        return [(name.removeprefix("/"), reason) for name, reason in map(json.loads, done.stdout.splitlines())]
 
-    broken: dict[str, str] = {}
     with ThreadPoolExecutor(count) as pool:
-        for answers in pool.map(work, [share for share in shares if share]):
-            broken |= {Path(source).relative_to(tree).as_posix(): reason for source, reason in answers}
-    return broken
+        return {
+            name: reason for answers in pool.map(work, [share for share in shares if share]) for name, reason in answers
+        }
 
 
 def sourceless(source: Path) -> None:
