@@ -18,7 +18,7 @@ from lastgood.image import python
 
 _SUFFIX = f".cpython-{python.VERSION.replace('.', '')}.pyc"
 
-# Takes lines of JSON [source, where its byte-code goes, the name it has in the image]; prints JSON [name, why] of those that do not compile.
+# Takes lines of JSON [source, where its byte-code goes, the name it has in the image]; prints JSON [name, why] of what does not compile.
 # Each is compiled in a process that has compiled nothing before: that would decide which strings are shared, and so a few bytes of the
 # result.
 _COMPILE = """
