@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import django
 import psycopg
 
 from .histories import Tree
@@ -23,6 +24,7 @@ REPOSITORY = HERE.parents[1]
 # What builds run on, and what they import before anything else: this Python with its Django, unless matrix.py says so.
 PYTHON = os.environ.get("LASTGOOD_TEST_PYTHON", sys.executable)
 PACKAGES = [Path(one) for one in os.environ.get("LASTGOOD_TEST_PACKAGES", "").split(os.pathsep) if one]
+DJANGO = tuple(map(int, os.environ.get("LASTGOOD_TEST_DJANGO", "").split("."))) if PACKAGES else django.VERSION[:2]
 FAILED = 5
 OURS = ("lastgood_", "django_")
 

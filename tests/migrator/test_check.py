@@ -6,10 +6,9 @@ import json
 import subprocess
 from typing import Any
 
-import django
 import pytest
 
-from .fleet import PYTHON
+from .fleet import DJANGO, PYTHON
 
 STATE = """
 import json
@@ -78,7 +77,7 @@ def test_what_people_see(builds: Any, database: Any) -> None:
     }
     assert entry["started"] <= entry["finished"]
     assert v2.run("plan", "--to", "build:v2").stdout == "nothing to do for build v2\n"
-    cascade = " CASCADE" if django.VERSION < (6, 0) else ""
+    cascade = " CASCADE" if DJANGO < (6, 0) else ""
     assert v2.run("plan", "--to", "build:v1").stdout == (
         "to build v1:\n"
         "1. back, by build v2\n"
