@@ -35,8 +35,10 @@ class Identity:
 class Stored:
     """A build that the database has met: its manifest is read from there when somebody asks for it."""
 
-    def __init__(self, ledger: Ledger, name: str, digest: str, replaces: str | None) -> None:
-        self.ledger, self.name, self.digest = ledger, name, digest
+    def __init__(
+        self, ledger: Ledger, name: str, digest: str, replaces: str | None, first_seen: datetime | None = None
+    ) -> None:
+        self.ledger, self.name, self.digest, self.first_seen = ledger, name, digest, first_seen
         if replaces is not None:  # else written before there was such a column
             self.replaces = {key: tuple(inside) for key, inside in json.loads(replaces).items()}
 
@@ -208,9 +210,9 @@ class Ledger:
         builds: dict[str, SeenBuild] = {}
         if "lastgood_build" in there:
             columns = self._columns("lastgood_build")
-            fields = ("build", "digest", "replaces") if "replaces" in columns else ("build", "digest")
-            for name, digest, *replaces in self.builds.order_by("id").values_list(*fields):
-                builds[name] = Stored(self, name, digest, replaces[0] if replaces else None)
+            fields = ("build", "digest", "first_seen", *(("replaces",) if "replaces" in columns else ()))
+            for name, digest, seen, *replaces in self.builds.order_by("id").values_list(*fields):
+                builds[name] = Stored(self, name, digest, replaces[0] if replaces else None, seen)
         if "lastgood_ledger" not in there:
             return Facts(tuple(rows), {}, builds)
         entries = self.entries.order_by("id").values_list(
@@ -247,7 +249,7 @@ def provenance(entries: Iterable[tuple[Any, ...]], names: Names) -> tuple[Mappin
     begun: dict[str, Started] = {}
     for app, name, direction, build, digest, sha256, started, finished in entries:
         key = f"{app}.{name}"
-        by = Applied(build, digest, sha256, key if key in names.replaces else "")
+        by = Applied(build, digest, sha256, key if key in names.replaces else "", finished)
         begun.pop(key, None)
         if finished is None:
             begun[key] = Started(direction, by, started.isoformat())

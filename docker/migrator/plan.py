@@ -184,15 +184,16 @@ def drops_an_app(facts: Facts, wanted: Manifest) -> str | None:
 
 
 def edited(facts: Facts, wanted: Manifest) -> str | None:
-    """Return why a build that this database has never met is refused: a migration of it was applied here as another one.
+    """Return why `wanted` is refused: a migration of it was applied here as another one, and what its file says now would never happen.
 
-    What its file now says would never happen here, and the database would not be what the build wants. An edit that no database sees is
-    none, and neither is one of which nobody knows.
+    An edit that no database sees is none, and neither is one of which nobody knows. A build that was here after the migration was applied
+    was accepted with it.
     """
-    if wanted.build in facts.builds:
-        return None
+    accepted = facts.builds.get(wanted.build)
     for key in changed(facts, wanted):
         by = facts.ledger[key]
+        if accepted and accepted.first_seen and by.when and accepted.first_seen > by.when:
+            continue
         seen = facts.builds.get(by.build)
         was = seen.manifest.by_key.get(key) if seen else None
         if was is None or was.sha256 != by.sha256 or not was.effect or not wanted[key].effect:

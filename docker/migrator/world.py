@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Protocol
 
@@ -24,6 +25,7 @@ class Applied:
     digest: str
     sha256: str
     key: str = ""
+    when: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,9 @@ class SeenBuild(KnowsSquashes, Protocol):
     @property
     def digest(self) -> str: ...
 
+    @property
+    def first_seen(self) -> datetime | None: ...
+
 
 @dataclass(frozen=True)
 class Build:
@@ -58,6 +63,7 @@ class Build:
 
     manifest: Manifest
     digest: str = ""
+    first_seen: datetime | None = None
 
     @property
     def replaces(self) -> Mapping[str, tuple[str, ...]]:

@@ -152,3 +152,22 @@ def test_a_file_that_was_changed_after_it_was_applied(builds: Any, database: Any
     assert (planned.exit_status, planned.stdout) == (4, f"refused: {reason}\n")
     assert v3.run("forward", "--accept-loss").moved == (0, "done", [], ["shop.0003_slug"])
     assert v3.run("forward").moved == (0, "nothing", [], [])
+
+
+def test_a_build_that_was_here_before_the_other_file_was_applied(
+    builds: Any, database: Any, make: Any, history: Any
+) -> None:
+    """Having been here is no consent to what was applied later, under the same name."""
+    v1, v2, _, _ = builds
+    v1.run("forward")
+    v2.run("forward")
+    v2.run("back", "--to", "build:v1")
+    history["v3"]["shop"]["0002_price"] = history["v3"]["shop"]["0002_price"].replace("IntegerField", "BigIntegerField")
+    v3 = make(database, "v3", history["v3"], folder="edited")
+    assert v3.run("forward").exit_status == 0
+    assert v3.run("back", "--to", "build:v2").moved == (0, "done", ["shop.0003_slug"], [])
+    refused = v2.run("forward")
+    assert refused.exit_status == 4
+    assert refused.result["reason"].startswith(
+        "shop.0002_price was applied by build v3, and does something else in build v2, "
+    )
