@@ -100,8 +100,8 @@ def test_it_is_found_from_a_folder_below(write: Write) -> None:
 
 
 IMAGE_KEYS = (
-    "compression, sources, mirror, snapshot, dockerfile, platforms, packages, build-packages, aws-services, languages, keep, without, "
-    "accept, budget, environment"
+    "compression, sources, static, mirror, snapshot, dockerfile, platforms, packages, build-packages, aws-services, languages, keep, "
+    "without, accept, budget, environment"
 )
 
 
@@ -374,6 +374,7 @@ packages = ["libpq5"]
 build-packages = ["libpq-dev"]
 compression = "gzip"
 sources = "all"
+static = "collected"
 aws-services = ["s3"]
 languages = []
 keep = ["*/locale/*"]
@@ -399,6 +400,7 @@ cooldown = 7
         build_packages=("libpq-dev",),
         compression="gzip",
         sources="all",
+        static="collected",
         aws_services=("s3",),
         languages=(),
         keep=("*/locale/*",),

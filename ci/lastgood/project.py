@@ -18,6 +18,7 @@ LOCKS = ("requirements.txt", "docker/packages.lock", "docker/build-requirements.
 PLATFORMS = ("linux/amd64", "linux/arm64")
 COMPRESSIONS = ("zstd", "gzip")
 SOURCES = ("app", "all")
+STATIC = ("all", "collected")
 PARTS = ("sqlite3", "cjk-codecs")
 _KINDS: Mapping[str, type | tuple[type, ...]] = {
     "a string": str,
@@ -47,8 +48,9 @@ class ImageSettings:
 
     `packages` and `build_packages` are Debian packages that the project adds to the runtime and the wheels stage. `aws_services` and
     `languages` say what data is kept (None: found by reading the project). `sources` is `app` or `all`: whose `.py` files are in the
-    image. `without` names parts of Python that the project has no use for, of PARTS. `accept` lists findings of the scan that are known
-    and accepted, as `second-openssl: psycopg-binary`.
+    image. `static` says which static files of installed packages are in it: `all`, or `collected`, only where collectstatic has put them
+    (None: what goes is found by reading the project). `without` names parts of Python that the project has no use for, of PARTS.
+    `accept` lists findings of the scan that are known and accepted, as `second-openssl: psycopg-binary`.
     """
 
     budget: Budget = field(default_factory=Budget)
@@ -57,6 +59,7 @@ class ImageSettings:
     build_packages: tuple[str, ...] = ()
     compression: str = "zstd"
     sources: str = "app"
+    static: str | None = None
     aws_services: tuple[str, ...] | None = None
     languages: tuple[str, ...] | None = None
     keep: tuple[str, ...] = ()
@@ -265,11 +268,11 @@ class _Reader:
     def image(self, data: Any) -> ImageSettings:
         table = "tool.lastgood.image"
         lists = ("platforms", "packages", "build-packages", "aws-services", "languages", "keep", "without", "accept")
-        known = dict.fromkeys(("compression", "sources", "mirror", "snapshot", "dockerfile"), "a string")
+        known = dict.fromkeys(("compression", "sources", "static", "mirror", "snapshot", "dockerfile"), "a string")
         known |= dict.fromkeys(lists, "a list") | {"budget": "a size or a table", "environment": "a table"}
         values = self.only(table, data, known)
         chosen: dict[str, Any] = {}
-        for key, choices in (("compression", COMPRESSIONS), ("sources", SOURCES)):
+        for key, choices in (("compression", COMPRESSIONS), ("sources", SOURCES), ("static", STATIC)):
             if key in values:
                 if values[key] not in choices:
                     raise self.wrong(table, key, f"{values[key]!r} must be one of {', '.join(choices)}")

@@ -280,6 +280,8 @@ app = "app"
 settings = "website.settings.container"
 
 [tool.lastgood.image]
+languages = ["en-us"]
+static = "collected"
 without = ["sqlite3", "cjk-codecs"]
 
 [tool.lastgood.image.environment]

@@ -136,8 +136,23 @@ def test_static_files(tmp_path: Path) -> None:
     files = dict.fromkeys(
         ("django/contrib/admin/static/x.js", "django/contrib/admin/templates/x.html", "shop/static/x.js"), ""
     )
-    assert set(files) - after(tmp_path, "static files that were collected", files, static=False) == {
+    assert set(files) - after(tmp_path, "static files that were collected", files, static="contrib") == {
         "django/contrib/admin/static/x.js"
+    }
+
+
+def test_static_files_only_as_collected(tmp_path: Path) -> None:
+    """Of every package, but no code and nothing that only looks like it."""
+    files = dict.fromkeys(
+        (
+            "django/contrib/admin/static/x.js", "shop/static/shop/x.js", "shop/admin/static/x.css", "shop/static/__init__.py",
+            "shop/templates/static.html", "static/x.js", "shop/templatetags/static.py",
+        ), "",
+    )  # fmt: skip
+    assert set(files) - after(tmp_path, "static files that were collected", files, static="collected") == {
+        "django/contrib/admin/static/x.js",
+        "shop/static/shop/x.js",
+        "shop/admin/static/x.css",
     }
 
 

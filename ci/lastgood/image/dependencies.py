@@ -114,7 +114,8 @@ def chosen(project: Project) -> trim.Choices:
     return trim.Choices(
         services=choices.services(project, known, frozenset(facts["services"])),
         languages=choices.languages(project, tree, name),
-        static=not choices.static_collected(project, tree, name, facts["finders"]),
+        static=project.image.static
+        or ("contrib" if choices.static_collected(project, tree, name, facts["finders"]) else "all"),
         sources=project.image.sources,
         keep=tuple(sorted(project.image.keep)),
     )

@@ -14,6 +14,12 @@ from lastgood.image.platform import native
 from lastgood.project import Project, cache
 from lastgood.report.terminal import megabytes, table
 
+_STATIC = {
+    "all": 'all stay where they were installed, too; if nothing but collectstatic reads them, say static = "collected"',
+    "contrib": "those of django.contrib only where collectstatic put them, the others where they were installed, too",
+    "collected": "only where collectstatic put them",
+}
+
 
 class _Rows:
     """Measures trees as they are now; what takes long (compressing) goes on while the next step is done."""
@@ -115,6 +121,7 @@ def notes(project: Project) -> list[str]:
         said.append(
             "sources: the application's stay; tracebacks name file, line and function of other frames, without the text of the line"
         )
+    said.append(f"static files of installed packages: {_STATIC[choice.static]}")
     if project.image.without:
         lost = dependencies.without(project)
         said.append(

@@ -7,6 +7,7 @@ dist-packages), a folder, or a distribution. What the steps leave alone on purpo
 - Static files of installed packages stay even though they were collected: code may read its own by path. Those of django.contrib, which
   does not, go where the settings as the build sees them collect static files and never look for them again (`choices.static_collected`).
   An environment whose settings turn DEBUG or WhiteNoise's finders on in the image needs `keep = ["django/contrib/admin/static"]`.
+  Where the project says so (`static = "collected"`), no static file stays where it was installed.
 - Of a service's model only the text of its documentation goes, which botocore shows in `help()` and loads with everything else.
 - `.mo` catalogues of distributions that do not build on Django stay: USE_I18N and LANGUAGES say nothing about them.
 - Migrations keep their sources, since the manifest holds the hash of each one's file, and so do sources that do not compile.
@@ -34,7 +35,7 @@ from typing import Any
 from lastgood.image import bytecode, compress, python
 from lastgood.image.base import kept
 
-RECIPE = 3
+RECIPE = 4
 CREDENTIALS = ("sts", "sso", "sso-oidc", "signin")  # what botocore itself calls to get credentials
 
 _DEVELOPER = (
@@ -54,6 +55,8 @@ _DEVELOPER = (
     "*.la",
 )
 _CODE = (".py", ".pyc", ".so")
+# Where what collectstatic gathers is installed: django.contrib's, or every package's.
+_STATIC = {"collected": re.compile(r"(?:[^/]+/)+static/"), "contrib": re.compile(r"django/contrib/\w+/static/")}
 _CATALOGUE = re.compile(r"(?:^|/)locale/([A-Za-z0-9_@-]+)/LC_MESSAGES/[^/]+\.(po|mo)$")
 _MIGRATION = re.compile(rb"^class Migration\(", re.MULTILINE)
 _LEFT_BY_PIP = ("direct_url.json", "REQUESTED", "INSTALLER")
@@ -66,7 +69,9 @@ class Choices:
     services: tuple[str, ...] | None = None
     languages: tuple[str, ...] | None = None
     sources: str = "app"
-    static: bool = True  # whether static files of django.contrib stay
+    static: str = (
+        "all"  # which static files stay: all, all but those of django.contrib, or only those that were collected
+    )
     keep: tuple[str, ...] = ()
 
 
@@ -186,8 +191,10 @@ def _catalogues(tree: Tree) -> None:
 
 
 def _static(tree: Tree) -> None:
-    for name, _ in [] if tree.choices.static else list(tree.files()):
-        if re.match(r"django/contrib/\w+/static/", name.removeprefix(f"{python.DIST_PACKAGES}/")):
+    wanted = _STATIC.get(tree.choices.static)
+    for name, path in list(tree.files()) if wanted else []:
+        inside = name.removeprefix(f"{python.DIST_PACKAGES}/")
+        if wanted and wanted.match(inside) and (path.suffix not in _CODE):
             tree.remove(name)
 
 
