@@ -235,6 +235,8 @@ def start(operation: Item) -> None:
     command = ["-m", "migrator", hop["direction"]]
     if hop["digest"] != operation["wanted"]["digest"] or hop["direction"] == "back":
         command += ["--to", f"build:{operation['wanted']['build']}"]
+    if hop["direction"] == "forward" and properties.get("AcceptLoss") == "yes":
+        command += ["--accept-loss"]
     environment = [{"name": "LASTGOOD_HOP", "value": str(number)}]
     network = {"subnets": properties["Subnets"], "securityGroups": properties["SecurityGroups"]}
     started = client("ecs").run_task(

@@ -194,7 +194,15 @@ def deploy(options: argparse.Namespace) -> None:
 
     project = _project(options)
     facts = registry.build_facts(project, options.environment, options.digest)
-    done = deployer.deploy(project, options.environment, facts, who=_who(), reason=options.reason, force=options.force)
+    done = deployer.deploy(
+        project,
+        options.environment,
+        facts,
+        who=_who(),
+        reason=options.reason,
+        force=options.force,
+        accept_loss=options.accept_loss,
+    )
     _result(
         options, done, f"release {done['number']} is {done['state']}: build {done['build']} in {options.environment}"
     )
@@ -358,6 +366,11 @@ def parser() -> _Parser:
     )
     sub.add_argument("--reason", default="", help="why, for the release record")
     sub.add_argument("--force", action="store_true", help="also when it is last good already")
+    sub.add_argument(
+        "--accept-loss",
+        action="store_true",
+        help="let its migrations lose what no rollback brings back; --reason says why",
+    )
     sub = _environment(verb(rollback))
     sub.add_argument(
         "--to", metavar="BUILD", help="the build to go back to (default: the good release before the current one)"

@@ -278,3 +278,11 @@ def test_a_success_whose_definition_stays_registered(cloud: Any, monkeypatch: py
     cloud.function.handler(cloud.end(2, 0, status="done"))
     cloud.function.handler(cloud.end(3, 0, status="done"))
     assert cloud.answers == [IN_STEP]
+
+
+def test_an_accepted_loss_is_said_to_who_goes_forward(cloud: Any) -> None:
+    cloud.function.handler(request(ResourceProperties=PROPERTIES | {"AcceptLoss": "yes"}))
+    cloud.function.handler(cloud.end(1, 3, status="needs", needs="newer", needs_digest="sha256:newer"))
+    cloud.function.handler(cloud.end(2, 0, status="done", undone=["a.0002"]))
+    commands = [one["overrides"]["containerOverrides"][0]["command"][2:] for one in cloud.ran]
+    assert commands == [["forward", "--accept-loss"], ["back", "--to", "build:wanted"], ["forward", "--accept-loss"]]

@@ -96,25 +96,34 @@ def test_the_migration_fails(account: Any, record: Record, facts: Facts, deploye
     assert newest.cause == "the migration failed, forward by build b: x.2: no"
 
 
+def test_an_accepted_loss_needs_a_reason(account: Any, facts: Facts) -> None:
+    with pytest.raises(UsageError) as error:
+        deployer.deploy(account.project, "staging", facts("a"), who="ada", reason=" ", accept_loss=True)
+    assert str(error.value) == "--accept-loss needs a --reason: the release record keeps why the loss is acceptable"
+
+
 def test_it_answers_but_is_not_well(account: Any, record: Record, facts: Facts, deployed: BuildFacts) -> None:
-    """The stack is complete, so CloudFormation brings nothing back: lastgood does, by releasing last good again."""
+    """The stack is complete, so CloudFormation brings nothing back: lastgood does, by releasing last good again, without a loss that was accepted."""
     account.cloudformation.plays = [FORWARD, FORWARD]
     builds = iter([facts("b"), deployed])
+    losses = []
 
     def hook(status: str) -> None:
         if status == "UPDATE_COMPLETE":
+            losses.append(account.cloudformation.before["AcceptLoss"])
             account.running = (next(builds).digest,)
             account.database = "in step" if account.running == (deployed.digest,) else "behind"
 
     account.cloudformation.hook = hook
     with pytest.raises(FailedRestored) as error:
-        attempt(account, record, facts("b")).run()
+        attempt(account, record, facts("b"), accept_loss=True).run()
     assert str(error.value) == (
         "release 2 failed: the smoke test failed: after 0 s https://board.example/healthz: the database is behind, not in "
         "step\nlast good is back and verified: build a (release 1)"
     )
     assert account.cloudformation.before["Release"] == "2-restore"
     assert account.cloudformation.before["ImageDigest"] == deployed.digest
+    assert losses == ["yes", "no"]
 
 
 def test_last_good_does_not_come_back(account: Any, record: Record, facts: Facts, deployed: BuildFacts) -> None:

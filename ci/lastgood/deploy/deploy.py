@@ -27,16 +27,28 @@ NOT_WAITED = "the command was interrupted again while the stack was going back: 
 
 @explained
 def deploy(
-    project: Project, environment: str, build: BuildFacts, *, who: str, reason: str, force: bool = False
+    project: Project,
+    environment: str,
+    build: BuildFacts,
+    *,
+    who: str,
+    reason: str,
+    force: bool = False,
+    accept_loss: bool = False,
 ) -> dict[str, Any]:
-    """Releases a pushed build. Returns the release, with what happened.
+    """Releases a pushed build. Returns the release, with what happened. `accept_loss` lifts the migrator's gate; then `reason` says why.
 
-    Raises Refused (somebody else is deploying, or the image is not in the registry), FailedRestored or FailedNotRestored.
+    Raises UsageError without that reason, Refused (somebody else is deploying, or the image is not in the registry), FailedRestored or
+    FailedNotRestored.
     """
+    if accept_loss and not reason.strip():
+        raise UsageError("--accept-loss needs a --reason: the release record keeps why the loss is acceptable")
     session = Session(project, environment)
     record = Record(session, environment)
     exists(session, build)
-    return Attempt(session, record, build, kind="deploy", who=who, reason=reason, again=force).run()
+    return Attempt(
+        session, record, build, kind="deploy", who=who, reason=reason, again=force, accept_loss=accept_loss
+    ).run()
 
 
 def exists(session: Session, build: BuildFacts) -> None:
@@ -58,7 +70,7 @@ class Attempt:
     """One release from its beginning to its end.
 
     `undoes` are the numbers of releases that it takes back when it is good, `anew` deletes the stack first, `again` also releases
-    a build that is last good already.
+    a build that is last good already, `accept_loss` lets its migrations lose what no rollback brings back.
     """
 
     def __init__(
@@ -73,6 +85,7 @@ class Attempt:
         undoes: Sequence[int] = (),
         anew: bool = False,
         again: bool = True,
+        accept_loss: bool = False,
     ) -> None:
         self.session = session
         self.record = record
@@ -83,6 +96,7 @@ class Attempt:
         self.undoes = list(undoes)
         self.anew = anew
         self.again = again
+        self.accept_loss = accept_loss
         self.stack = Stack(session, session.environment.stack)
         self.story: dict[str, Any] = {}
 
@@ -115,7 +129,7 @@ class Attempt:
         if self.anew:
             self.remove()
         first = self.stack.status() is None
-        self.apply(self.facts, str(self.release.number))
+        self.apply(self.facts, str(self.release.number), accept_loss=self.accept_loss)
         address = verify.url(self.session, self.stack.outputs())
         with step("smoke test") as shown:
             tested = smoke.wait(address, self.facts.digest, deadline=FIRST_ANSWER if first else smoke.DEADLINE)
@@ -129,12 +143,13 @@ class Attempt:
             applied=self.progress.names("applied"),
         )
 
-    def apply(self, facts: BuildFacts, release: str) -> None:
+    def apply(self, facts: BuildFacts, release: str, *, accept_loss: bool = False) -> None:
         """Change set, execution, events, until the stack wants that build. Raises LastgoodError where it does not come to it."""
         template = bundle.path("cloudformation/service.yml").read_text(encoding="utf-8")
         tags = {"lastgood:project": self.session.project.name, "lastgood:environment": self.session.environment.name}
         with step("change set") as shown:
-            change = self.stack.prepare(template, parameters(self.session, facts, release), tags)
+            values = parameters(self.session, facts, release) | {"AcceptLoss": "yes" if accept_loss else "no"}
+            change = self.stack.prepare(template, values, tags)
             if change is None:
                 shown.note("nothing to change")
                 return
