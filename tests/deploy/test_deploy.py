@@ -103,7 +103,7 @@ def test_an_accepted_loss_needs_a_reason(account: Any, facts: Facts) -> None:
 
 
 def test_it_answers_but_is_not_well(account: Any, record: Record, facts: Facts, deployed: BuildFacts) -> None:
-    """The stack is complete, so CloudFormation brings nothing back: lastgood does, by releasing last good again, without a loss that was accepted."""
+    """CloudFormation brings nothing back where the stack is complete: lastgood does, releasing last good again, no loss accepted."""
     account.cloudformation.plays = [FORWARD, FORWARD]
     builds = iter([facts("b"), deployed])
     losses = []
