@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterable
@@ -44,7 +45,9 @@ def each(function: Callable[[_Item], _Answer], items: Iterable[_Item], workers: 
     errors: dict[int, BaseException] = {}
     try:
         while len(answers) < count and not errors:
-            _sort(done.get(), answers, errors)
+            # Not without an end: a signal that comes just before a wait begins would be noticed only when that ends.
+            with contextlib.suppress(queue.Empty):
+                _sort(done.get(timeout=1), answers, errors)
     finally:
         stop.set()
     if errors:
