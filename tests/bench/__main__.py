@@ -45,12 +45,15 @@ class Bench:
             peers.bases(self.client, self.folder / "roots", address)
             for subject in subjects:
                 subject.restore()
-                if "build" in parts:
-                    self.keep(subject, "build", builds.measure(self.client, subject, address, self.folder, self.rounds))
-                else:
+                building = [part for part in parts if part in ("build", "code")]
+                for part in building:
+                    self.keep(
+                        subject, part, builds.measure(self.client, subject, address, self.folder, self.rounds, part)
+                    )
+                if not building:
                     with step(f"images of {subject.name}"):
                         builds.warm(builds.every(self.client, subject, address, self.folder))
-                self.measure(subject, [part for part in parts if part != "build"])
+                self.measure(subject, parts)
 
     def images(self, subject: Subject) -> list[Image]:
         """The images of the subject in the engine, ours first."""
@@ -116,7 +119,8 @@ class Bench:
         results = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"subjects": {}}
         results["machine"] = machine.facts(self.client)
         found = results["subjects"].setdefault(subject.name, {"measured": {}})
-        found |= projects.describe(subject) | facts
+        nested = {name: found.get(name, {}) | facts[name] for name in ("build", "upload") if name in facts}
+        found |= projects.describe(subject) | facts | nested
         found["measured"][part] = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC with lastgood at {projects.commit()}"
         results["subjects"] = {name: results["subjects"][name] for name in _SUBJECTS if name in results["subjects"]}
         with store.replacing(file) as written:

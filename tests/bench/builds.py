@@ -77,10 +77,11 @@ def _documents(folder: Path) -> int:
     return sum(file.stat().st_size for kind in ("config", "manifest", "index") for file in folder.glob(f"{kind}*.json"))
 
 
-def measure(client: Any, subject: Subject, wheels: str, folder: Path, count: int) -> dict[str, Any]:
-    """{"build": {kind: {side: [seconds]}}, "upload": {kind: {side: bytes}}} for the kinds cold, dependency and code.
+def measure(client: Any, subject: Subject, wheels: str, folder: Path, count: int, part: str) -> dict[str, Any]:
+    """{"build": {kind: {side: [seconds]}}, "upload": {kind: {side: bytes}}} for the kinds cold and dependency (`part` is "build"), or code
+    and model ("code").
 
-    `count` is the rounds of the code change; of the others there are `fewer`. Sides take turns in every round. The last build of every
+    `count` is the rounds of the code changes; of the others there are `fewer`. Sides take turns in every round. The last build of every
     side is of the subject's start, so that later parts measure that.
     """
     sides = every(client, subject, wheels, folder)
@@ -110,15 +111,20 @@ def measure(client: Any, subject: Subject, wheels: str, folder: Path, count: int
 
     subject.restore()
     try:
-        rounds("cold", fewer(count), lambda _number: None)
+        if part == "build":
+            rounds("cold", fewer(count), lambda _number: None)
         warm(sides)
         for side in sides:
             if side.name != LOADED:
                 note("cold", side)
-        rounds("dependency", fewer(count), lambda number: subject.depend(VERSIONS[number]))
-        subject.restore()
-        warm(sides)
-        rounds("code", count, lambda number: subject.edit(number + 1000 * int(time.time())))
+        if part == "build":
+            rounds("dependency", fewer(count), lambda number: subject.depend(VERSIONS[number]))
+        else:
+            for kind, file in zip(("code", "model"), subject.edited, strict=True):
+                subject.restore()
+                warm(sides)
+                rounds(kind, count, lambda number, file=file: subject.edit(number + 1000 * int(time.time()), file))  # type: ignore[misc]
+            del upload["cold"]
     finally:
         subject.restore()
     warm(sides)

@@ -46,7 +46,8 @@ _IDENTITY |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in _IDE
 @dataclass(frozen=True)
 class Subject:
     """A project under test. `environment` is what it runs with (DATABASE_URL is added), `paths` what is asked of it (`staff`:
-    of a superuser who has logged in at `login`), `edited` the file whose change is the code change, `title` what the report says of it."""
+    of a superuser who has logged in at `login`), `edited` the files of the code changes, a view and a model; `title` is what the report
+    says of it."""
 
     name: str
     title: str
@@ -55,7 +56,7 @@ class Subject:
     paths: tuple[str, ...]
     login: str
     staff: tuple[str, ...]
-    edited: str
+    edited: tuple[str, str]
 
     @property
     def project(self) -> project.Project:
@@ -76,9 +77,9 @@ class Subject:
         _git(self.folder, "add", "--all")
         _git(self.folder, "commit", "--quiet", "--message", message)
 
-    def edit(self, number: int) -> None:
-        """Changes one line of code, each `number` in its own way, and commits it."""
-        file = self.folder / self.edited
+    def edit(self, number: int, name: str) -> None:
+        """Changes one line of the file `name`, each `number` in its own way, and commits it."""
+        file = self.folder / name
         text = re.sub(r"\n*# bench: change .*\n", "\n", file.read_text(encoding="utf-8"))
         file.write_text(f"{text.rstrip()}\n\n# bench: change {number}\n", encoding="utf-8")
         self.commit(f"change {number}")
@@ -143,7 +144,7 @@ def board(folder: Path) -> Subject:
         paths=("/", "/healthz", "/admin/login/", "/?environment=local"),
         login="/admin/login/",
         staff=("/admin/", "/admin/releases/release/", "/admin/auth/user/", "/admin/auth/user/add/"),
-        edited="app/releases/views.py",
+        edited=("app/releases/views.py", "app/releases/models.py"),
     )
 
 
@@ -188,7 +189,7 @@ def site(folder: Path) -> Subject:
             "/admin/images/add/",
             "/admin/users/",
         ),
-        edited="app/home/models.py",
+        edited=("app/search/views.py", "app/home/models.py"),
     )
 
 

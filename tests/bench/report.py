@@ -42,7 +42,7 @@ alone, in one archive."""
 _COMMANDS = """\
 Commands: `lastgood build`, `lastgood build --load`, `docker build` (the engine's own builder with its layer cache). Upload: the compressed
 bytes that a registry which holds the build before does not have."""
-PARTS = ("size", "build", "start", "memory", "floor")
+PARTS = ("size", "build", "code", "start", "memory", "floor")
 
 
 def page(results: Mapping[str, Any], suite: str) -> str:
@@ -89,7 +89,9 @@ def _subject(subject: Mapping[str, Any]) -> list[str]:
     sections = {"size": _size, "build": _build, "start": _start, "memory": _memory}
     for part, section in sections.items():
         if subject.get(part):
-            lines += [*section(subject), f"Measured {subject['measured'][part]}.", ""]
+            parts = ("build", "code") if part == "build" else (part,)
+            dates = dict.fromkeys(subject["measured"][one] for one in parts if one in subject["measured"])
+            lines += [*section(subject), f"Measured {', '.join(dates)}.", ""]
     return lines
 
 
@@ -110,6 +112,11 @@ def _size(subject: Mapping[str, Any]) -> list[str]:
         )
         ratio = [f"{ours[kind] / floor[kind]:.2f}×" for kind in ("files", "unpacked", "gzip", "zstd")]
         rows.append(["*lastgood / floor*", *ratio, ""])
+        least = [
+            f"{floor[kind] / subject['size']['distroless'][kind]:.2f}×"
+            for kind in ("files", "unpacked", "gzip", "zstd")
+        ]
+        rows.append(["*floor / distroless*", *least, ""])
     lines = ["### Size", ""]
     lines += _table(["image", "files", "unpacked MB", "gzip -6 MB", "zstd -19 MB", "as pushed MB"], rows)
     if floor:
@@ -125,8 +132,14 @@ def _build(subject: Mapping[str, Any]) -> list[str]:
             "nothing cached (lastgood fetches its Debian packages and wheels from the network, too; the others have their base)",
         ),
         ("dependency", "one dependency in another version"),
-        ("code", "one line of code changed"),
+        ("code", "one line of a view changed"),
+        (
+            "model",
+            "one line of models.py changed, which static files and the manifest are made with: lastgood makes them again",
+        ),
     ):
+        if kind not in subject["build"]:
+            continue
         runs = subject["build"][kind]
         rows = [
             [side, Figure.of(times).seconds(), str(len(times)), _upload(subject["upload"][kind].get(side))]

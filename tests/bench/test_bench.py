@@ -140,7 +140,7 @@ def test_a_part_that_does_not_exist_is_refused() -> None:
     assert chosen("ONLY", "", report.PARTS) == report.PARTS
     with pytest.raises(UsageError) as caught:
         chosen("ONLY", "sizes", report.PARTS)
-    expected = "ONLY=sizes is none of size, build, start, memory, floor: name some of them, or leave ONLY away"
+    expected = "ONLY=sizes is none of size, build, code, start, memory, floor: name some of them, or leave ONLY away"
     assert str(caught.value) == expected
 
 

@@ -65,9 +65,9 @@ def ratios(subject: Mapping[str, Any]) -> list[Goal]:
     if size:
         ours, theirs = size["lastgood"]["pushed"], size["distroless"]["pushed"]
         goals.append(Goal("compressed, each as its own push does it, against distroless", ours, theirs, 0.33, "MB"))
-    if upload:
+    if upload and "code" in upload:
         goals.append(Goal("upload of a code change against 50 kB", upload["code"]["lastgood"], 50_000, 1.0, "kB"))
-    if build:
+    if build and "code" in build:
         code = build["code"]
         for name, text in (("lastgood", "build"), ("lastgood, loaded", "build and load into the engine")):
             if name in code:
