@@ -23,6 +23,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from board.build import RUNNING
 
 PATH = "/healthz"
+LISTED = ("missing", "extra", "tampered", "interrupted")
 
 
 class HealthMiddleware:
@@ -44,7 +45,7 @@ class NotHealth(logging.Filter):
 
 def health() -> HttpResponse:
     """Return the answer, made with a few small queries."""
-    database = {name: [] for name in ("missing", "extra", "tampered", "interrupted")} | _database()
+    database = {name: [] for name in LISTED} | _database()
     reason = database.pop("reason", "")
     answer = {
         "status": "unavailable" if reason else "ok",
@@ -73,10 +74,7 @@ def _database() -> dict[str, Any]:
         return {"database": "unreachable", "reason": reason}
     except MigratorError as error:
         return {"database": "unknown", "reason": str(error)}
-    answer = {
-        "database": state["state"],
-        **{name: state[name] for name in ("missing", "extra", "tampered", "interrupted")},
-    }
+    answer = {"database": state["state"], **{name: state[name] for name in LISTED}}
     if state["state"] not in ("in step", "ahead"):
         lacks = ", ".join(state["missing"])
         answer["reason"] = f"the database is {state['state']}: it lacks {lacks}"

@@ -211,6 +211,11 @@ def back(args: Namespace, result: Result) -> None:
         wanted, via = _target(args, executor.ledger, image), _via(args)
         facts = _mend(executor, args, facts)
         result.build, result.target = image.build, wanted.build
+        reason = plan.edited(
+            facts, wanted
+        )  # of what is refused forward nothing is undone, and its build is not noted as having been here
+        if reason:
+            raise Refused(reason)
         _note_builds(executor, facts, image, wanted, via)
         taken_up = _taken_up(args, facts, (*via, wanted, image), wanted)
         decision = plan.hand_over_interrupted(taken_up, image) or plan.back(taken_up, image, wanted, via=via)

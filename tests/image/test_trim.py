@@ -134,7 +134,14 @@ def test_all_languages(tmp_path: Path) -> None:
 
 def test_static_files(tmp_path: Path) -> None:
     files = dict.fromkeys(
-        ("django/contrib/admin/static/x.js", "django/contrib/admin/templates/x.html", "shop/static/x.js"), ""
+        (
+            "django/contrib/admin/__init__.py",
+            "django/contrib/admin/static/x.js",
+            "django/contrib/admin/templates/x.html",
+            "shop/__init__.py",
+            "shop/static/x.js",
+        ),
+        "",
     )
     assert set(files) - after(tmp_path, "static files that were collected", files, static="contrib") == {
         "django/contrib/admin/static/x.js"
@@ -146,7 +153,8 @@ def test_static_files_only_as_collected(tmp_path: Path) -> None:
     files = dict.fromkeys(
         (
             "django/contrib/admin/static/x.js", "shop/static/shop/x.js", "shop/admin/static/x.css", "shop/static/__init__.py",
-            "shop/templates/static.html", "static/x.js", "shop/templatetags/static.py",
+            "shop/templates/static.html", "static/x.js", "shop/templatetags/static.py", "shop/templates/static/x.html",
+            "django/contrib/admin/__init__.py", "shop/__init__.py", "shop/admin/__init__.py", "data/static/x.json",
         ), "",
     )  # fmt: skip
     assert set(files) - after(tmp_path, "static files that were collected", files, static="collected") == {

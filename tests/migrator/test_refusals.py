@@ -150,6 +150,9 @@ def test_a_file_that_was_changed_after_it_was_applied(builds: Any, database: Any
     target.write_text(v3.run("manifest").stdout)
     planned = v3.run("plan", "--to", str(target))
     assert (planned.exit_status, planned.stdout) == (4, f"refused: {reason}\n")
+    undone = v2.run("back", "--to", str(target))
+    assert (undone.exit_status, undone.result["reason"]) == (4, reason)
+    assert v3.run("forward").exit_status == 4, "having been asked for is no consent"
     assert v3.run("forward", "--accept-loss").moved == (0, "done", [], ["shop.0003_slug"])
     assert v3.run("forward").moved == (0, "nothing", [], [])
 
@@ -165,9 +168,10 @@ def test_a_build_that_was_here_before_the_other_file_was_applied(
     history["v3"]["shop"]["0002_price"] = history["v3"]["shop"]["0002_price"].replace("IntegerField", "BigIntegerField")
     v3 = make(database, "v3", history["v3"], folder="edited")
     assert v3.run("forward").exit_status == 0
-    assert v3.run("back", "--to", "build:v2").moved == (0, "done", ["shop.0003_slug"], [])
-    refused = v2.run("forward")
-    assert refused.exit_status == 4
-    assert refused.result["reason"].startswith(
-        "shop.0002_price was applied by build v3, and does something else in build v2, "
-    )
+    before = database.schema()
+    for refused in (v3.run("back", "--to", "build:v2"), v2.run("forward")):
+        assert refused.moved == (4, "refused", [], [])
+        assert refused.result["reason"].startswith(
+            "shop.0002_price was applied by build v3, and does something else in build v2, "
+        )
+    assert database.schema() == before, "nothing is undone for a build that would be refused"

@@ -35,7 +35,7 @@ from typing import Any
 from lastgood.image import bytecode, compress, python
 from lastgood.image.base import kept
 
-RECIPE = 4
+RECIPE = 5
 CREDENTIALS = ("sts", "sso", "sso-oidc", "signin")  # what botocore itself calls to get credentials
 
 _DEVELOPER = (
@@ -56,7 +56,7 @@ _DEVELOPER = (
 )
 _CODE = (".py", ".pyc", ".so")
 # Where what collectstatic gathers is installed: django.contrib's, or every package's.
-_STATIC = {"collected": re.compile(r"(?:[^/]+/)+static/"), "contrib": re.compile(r"django/contrib/\w+/static/")}
+_STATIC = {"collected": re.compile(r"(.+?)/static/"), "contrib": re.compile(r"(django/contrib/\w+)/static/")}
 _CATALOGUE = re.compile(r"(?:^|/)locale/([A-Za-z0-9_@-]+)/LC_MESSAGES/[^/]+\.(po|mo)$")
 _MIGRATION = re.compile(rb"^class Migration\(", re.MULTILINE)
 _LEFT_BY_PIP = ("direct_url.json", "REQUESTED", "INSTALLER")
@@ -194,7 +194,13 @@ def _static(tree: Tree) -> None:
     wanted = _STATIC.get(tree.choices.static)
     for name, path in list(tree.files()) if wanted else []:
         inside = name.removeprefix(f"{python.DIST_PACKAGES}/")
-        if wanted and wanted.match(inside) and (path.suffix not in _CODE):
+        found = wanted.match(inside) if wanted else None
+        # A finder looks into packages; a folder of that name elsewhere, as below templates, is something else.
+        if (
+            found
+            and path.suffix not in _CODE
+            and (tree.root / python.DIST_PACKAGES / found[1] / "__init__.py").is_file()
+        ):
             tree.remove(name)
 
 
