@@ -211,9 +211,8 @@ def back(args: Namespace, result: Result) -> None:
         wanted, via = _target(args, executor.ledger, image), _via(args)
         facts = _mend(executor, args, facts)
         result.build, result.target = image.build, wanted.build
-        reason = plan.edited(
-            facts, wanted
-        )  # of what is refused forward nothing is undone, and its build is not noted as having been here
+        # Being written down as the target must not count as having been here. Of a build that was here, its own forward decides.
+        reason = None if wanted.build in facts.builds else plan.edited(facts, wanted)
         if reason:
             raise Refused(reason)
         _note_builds(executor, facts, image, wanted, via)
