@@ -376,7 +376,7 @@ def _run(
 
 
 def _verify(executor: Executor, wanted: Manifest) -> None:
-    name, missing, extra = plan.compare(executor.ledger.facts().rows, wanted, [executor.names])
+    name, missing, extra = plan.compare(executor.ledger.rows(), wanted, [executor.names])
     if name != "in step":
         # Only something that writes django_migrations behind our back gets us here.
         raise MigratorError(

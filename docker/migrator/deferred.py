@@ -20,10 +20,11 @@ def settle(connection: Any) -> None:
 
 
 @contextmanager
-def settled(editor: Any) -> Iterator[None]:
-    """Before each statement of the schema `editor`, settle what rows were written since the last.
+def settled(editor: Any, *, unseen: bool) -> Iterator[None]:
+    """Before each statement of the schema `editor`, and at the end, settle what rows were written since the last.
 
-    So a migration may write rows and alter their table, in either order: going back it does it in the other.
+    So a migration may write rows and alter their table, in either order: going back it does it in the other. `unseen`: rows may be written
+    in ways that do not look it (a function that is selected, a COPY), so settle each time.
     """
     connection, run = editor.connection, editor.execute
     waiting = False
@@ -35,7 +36,7 @@ def settled(editor: Any) -> Iterator[None]:
 
     def execute(sql: Any, params: Any = ()) -> Any:
         nonlocal waiting
-        if waiting:
+        if waiting or unseen:
             waiting = False
             settle(connection)
         return run(sql, params)
@@ -43,3 +44,5 @@ def settled(editor: Any) -> Iterator[None]:
     editor.execute = execute
     with connection.execute_wrapper(watch):
         yield
+    if waiting or unseen:
+        settle(connection)

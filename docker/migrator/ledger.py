@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -43,10 +43,14 @@ class Stored:
             self.replaces = {key: tuple(inside) for key, inside in json.loads(replaces).items()}
 
     @cached_property
+    def text(self) -> str:
+        """The manifest of this build as it was stored."""
+        return str(self.ledger.builds.values_list("manifest", flat=True).get(build=self.name))
+
+    @cached_property
     def manifest(self) -> Manifest:
         """The manifest of this build."""
-        text = self.ledger.builds.values_list("manifest", flat=True).get(build=self.name)
-        return loads(text, f"the stored manifest of build {self.name}", checked=True)
+        return loads(self.text, f"the stored manifest of build {self.name}", checked=True)
 
     @cached_property
     def replaces(self) -> Mapping[str, tuple[str, ...]]:
@@ -112,6 +116,7 @@ class Ledger:
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
         self.entries, self.builds = (model._default_manager.using(connection.alias) for model in _models())
+        self._written: list[Any] = []
 
     def ensure(self) -> None:
         """Make the tables and columns that are not there yet."""
@@ -157,12 +162,13 @@ class Ledger:
                 replaces=replaces,
             )
             return
-        if not seen.manifest.same_files(manifest):
+        same = seen.text == manifest.text is not None
+        if not same and not seen.manifest.same_files(manifest):
             raise Refused(
                 f"the database knows another build {manifest.build} with other migrations: a name is one build's"
             )
         row = self.builds.filter(build=manifest.build)
-        if seen.manifest.schema != SCHEMA and manifest.schema == SCHEMA:
+        if not same and seen.manifest.schema != SCHEMA and manifest.schema == SCHEMA:
             row.update(manifest=manifest.dumps(), replaces=replaces)
         if identity and identity.digest and identity.digest != seen.digest:
             # The same code built again: the newest image is the one that is still in the registry.
@@ -182,31 +188,43 @@ class Ledger:
     def begin(self, direction: str, app: str, name: str, sha256: str, started: datetime, who: Identity) -> None:
         """Note that `app.name` is about to be applied or undone outside a transaction."""
         self.entries.create(
-            app=app, name=name, direction=direction, sha256=sha256, started=started, finished=None, **asdict(who)
+            app=app, name=name, direction=direction, sha256=sha256, started=started, finished=None, **vars(who)
         )
 
     def write(
         self, direction: str, app: str, name: str, sha256: str, started: datetime, who: Identity, *, begun: bool = False
     ) -> None:
-        """Note that `app.name` was applied or undone; call it inside the transaction that did it, or, after `begin`, in the next."""
+        """Note that `app.name` was applied or undone; after `begin`, in a transaction that follows it.
+
+        Else it is `flush`, inside the transaction that did it, that brings this to the database, with all that was written before.
+        """
         from django.utils.timezone import now
 
         if begun:
             self.entries.filter(app=app, name=name, direction=direction, started=started).update(finished=now())
             return
-        self.entries.create(
-            app=app, name=name, direction=direction, sha256=sha256, started=started, finished=now(), **asdict(who)
+        entry = self.entries.model(
+            app=app, name=name, direction=direction, sha256=sha256, started=started, finished=now(), **vars(who)
         )
+        self._written.append(entry)
+
+    def flush(self) -> None:
+        """Bring what was written to the database, in the order of the writing."""
+        self.entries.bulk_create(self._written, batch_size=1000)
+        self._written = []
+
+    def forget(self) -> None:
+        """Forget what was written and not yet brought to the database: it was undone."""
+        self._written = []
+
+    def rows(self) -> tuple[str, ...]:
+        """Return what django_migrations says is applied, oldest first."""
+        return self._rows(self._tables())
 
     def facts(self) -> Facts:
         """Return all that the database says; nothing is written, tables that are missing count as empty."""
-        from django.db.migrations.recorder import MigrationRecorder
-
         there = self._tables()
-        rows: dict[str, None] = {}
-        if "django_migrations" in there:
-            recorded = MigrationRecorder(self.connection).migration_qs.order_by("id").values_list("app", "name")
-            rows = dict.fromkeys(f"{app}.{name}" for app, name in recorded)
+        rows = self._rows(there)
         builds: dict[str, SeenBuild] = {}
         if "lastgood_build" in there:
             columns = self._columns("lastgood_build")
@@ -214,12 +232,12 @@ class Ledger:
             for name, digest, seen, *replaces in self.builds.order_by("id").values_list(*fields):
                 builds[name] = Stored(self, name, digest, replaces[0] if replaces else None, seen)
         if "lastgood_ledger" not in there:
-            return Facts(tuple(rows), {}, builds)
+            return Facts(rows, {}, builds)
         entries = self.entries.order_by("id").values_list(
             "app", "name", "direction", "build", "digest", "sha256", "started", "finished"
         )
         ledger, started = provenance(entries, Names(builds.values()))
-        return Facts(tuple(rows), ledger, builds, started)
+        return Facts(rows, ledger, builds, started)
 
     def history(self) -> list[dict[str, str]]:
         """Return the ledger, newest first; times in ISO 8601."""
@@ -230,6 +248,14 @@ class Ledger:
             {name: value.isoformat() if isinstance(value, datetime) else value for name, value in entry.items()}
             for entry in self.entries.order_by("-id").values(*fields)
         ]
+
+    def _rows(self, there: set[str]) -> tuple[str, ...]:
+        from django.db.migrations.recorder import MigrationRecorder
+
+        if "django_migrations" not in there:
+            return ()
+        recorded = MigrationRecorder(self.connection).migration_qs.order_by("id").values_list("app", "name")
+        return tuple(dict.fromkeys(f"{app}.{name}" for app, name in recorded))
 
     def _columns(self, table: str) -> set[str]:
         with self.connection.cursor() as cursor:

@@ -62,6 +62,7 @@ class Manifest:
     migrations: tuple[Migration, ...]
     commit: str | None = None
     schema: int = field(default=SCHEMA, compare=False)  # of the text that it was read from
+    text: str | None = field(default=None, compare=False, repr=False)  # that text
 
     @cached_property
     def by_key(self) -> Mapping[str, Migration]:
@@ -91,7 +92,9 @@ class Manifest:
         return {one.key: one.sha256 for one in self.migrations} == {one.key: one.sha256 for one in other.migrations}
 
     def dumps(self) -> str:
-        """Return the manifest as JSON text, the same text for the same files."""
+        """Return the manifest as JSON text, the same text for the same files; what was read from a text is that text."""
+        if self.text is not None:
+            return self.text
         data: dict[str, Any] = {"schema": SCHEMA, "build": self.build, "django": self.django}
         if self.commit:
             data["commit"] = self.commit
@@ -130,6 +133,7 @@ def loads(text: str, what: str, *, checked: bool = False) -> Manifest:
         django=data["django"],
         commit=data.get("commit"),
         schema=data["schema"],
+        text=text,
         migrations=tuple(_migration(entry) for entry in data["migrations"]),
     )
 

@@ -46,6 +46,15 @@ def mixed(migration: DjangoMigration) -> bool:
     return any(data) and not all(data)
 
 
+def schema_alone(migration: DjangoMigration) -> bool:
+    """Return whether `migration` is nothing but Django's own changes of a schema, which the schema editor sees all of."""
+    return all(
+        type(one).__module__ in ("django.db.migrations.operations.models", "django.db.migrations.operations.fields")
+        for operation in migration.operations
+        for one in inner(operation)
+    )
+
+
 def again(migration: DjangoMigration) -> Iterator[str]:
     """Yield the directions in which `migration` may be run once more after an interruption: it only drops, IF EXISTS."""
     operations = [one for operation in migration.operations for one in inner(operation)]

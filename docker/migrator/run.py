@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 
-from . import deferred, lock
+from . import deferred, lock, operations
 from .errors import Busy, MigratorError, cause, sqlstate
 from .ledger import BACK, FORWARD, Identity, Ledger
 from .manifest import Manifest
@@ -51,6 +51,7 @@ class Executor(MigrationExecutor):
         self.names, self.rows = Names([manifest]), set[str]()
         self.applied: set[str] = set()
         self.untidy: dict[str, bool] = {}
+        self.together = False  # several migrations in one transaction, which is open
         self._whole: Any = None
 
     def start_from(self, rows: Iterable[str], names: Names, applied: Iterable[str] | None = None) -> None:
@@ -70,6 +71,7 @@ class Executor(MigrationExecutor):
     def go_back_to(self, before: tuple[Any, ...]) -> None:
         """Know again what was known at `before`."""
         self.rows, self.applied, self.untidy, self.loader.applied_migrations = (type(one)(one) for one in before)
+        self.ledger.forget()
 
     def tidy(self) -> None:
         """Write the rows that belong there, in a transaction; they say nothing else of what is applied."""
@@ -124,11 +126,12 @@ class Executor(MigrationExecutor):
         try:
             if not atomic:
                 self._begin(migration, direction, started)
-            with self.connection.schema_editor(atomic=migration.atomic) as editor, deferred.settled(editor):
-                yield editor
-                # What the editor keeps for the end (foreign keys, indexes) must come before the record, not after it.
-                while editor.deferred_sql:
-                    editor.execute(editor.deferred_sql.pop(0), None)
+            with self._editor(migration) as editor:
+                with deferred.settled(editor, unseen=not operations.schema_alone(migration)):
+                    yield editor
+                    # What the editor keeps for the end (foreign keys, indexes) must come before the record, not after it.
+                    while editor.deferred_sql:
+                        editor.execute(editor.deferred_sql.pop(0), None)
                 if atomic:
                     self._record(migration, direction, started)
             if not atomic:
@@ -138,6 +141,19 @@ class Executor(MigrationExecutor):
             raise _failure(migration, error, atomic=atomic) from error
         done = "applied" if direction == FORWARD else "undone"
         progress(f"{done}  {migration}  {monotonic() - clock:.2f} s")
+
+    @contextmanager
+    def _editor(self, migration: Migration) -> Iterator[Any]:
+        """Django's schema editor in a transaction, unless `migration` wants none; in one that is open already it needs no savepoint."""
+        with self.connection.schema_editor(atomic=migration.atomic and not self.together) as editor:
+            if not self.together:
+                yield editor
+                return
+            editor.atomic_migration = True  # as it is: else Django would open a savepoint for each operation
+            try:
+                yield editor
+            finally:
+                editor.atomic_migration = False
 
     def atomic(self, migration: Migration) -> bool:
         """Return whether `migration` is done as a whole or not at all here."""
@@ -162,7 +178,8 @@ class Executor(MigrationExecutor):
         self.ledger.write(
             direction, app, name, self.manifest[str(migration)].sha256, started, self.identity, begun=begun
         )
-        deferred.settle(self.connection)
+        if not self.together:
+            self.ledger.flush()
 
 
 @contextmanager
@@ -211,7 +228,7 @@ def _segment(executor: Executor, part: list[Any], state: Any, until: float) -> A
     """Run one segment until it is done or `until` (of the monotonic clock) has come; returns the state after it."""
     connection = executor.connection
     # One migration alone brings its own transaction, if it wants any.
-    several = len(part) > 1
+    several = executor.together = len(part) > 1
     before = executor.remember()
     for attempt in count():
         clock = monotonic()
@@ -219,6 +236,7 @@ def _segment(executor: Executor, part: list[Any], state: Any, until: float) -> A
             with transaction.atomic(using=connection.alias) if several else nullcontext():
                 lock.assert_held(connection)
                 state = executor.migrate(None, plan=part, state=state)
+                executor.ledger.flush()
         except BaseException as error:
             if several:
                 progress(f"nothing of these {len(part)} migrations was committed")

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).with_name("manifest.schema.json")
-TYPES: dict[str, tuple[type, ...]] = {
-    "object": (dict,),
-    "array": (list,),
-    "string": (str,),
-    "boolean": (bool,),
-    "null": (type(None),),
-}
+TYPES: dict[str, type] = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
 NAMES = {"object": "an object", "array": "a list", "string": "a text", "boolean": "true or false", "null": "null"}
+
+# Where it is wrong, below the place that was asked for, and what is wrong there.
+Wrong = tuple[str, str]
+Check = Callable[[Any], "Wrong | None"]
 
 
 @lru_cache(maxsize=1)
@@ -29,36 +27,59 @@ def manifest_schema() -> dict[str, Any]:
 
 def mistake(data: Any, schema: dict[str, Any]) -> str | None:
     """Return the first thing that is wrong with `data`, with its place; None when it is as `schema` says."""
-    return next(_mistakes(data, schema, schema, ""), None)
+    wrong = _check(schema, schema)(data)
+    return f"{wrong[0].lstrip('.') or 'it'} {wrong[1]}" if wrong else None
 
 
-def _mistakes(data: Any, schema: dict[str, Any], whole: dict[str, Any], place: str) -> Iterator[str]:
+def _check(schema: dict[str, Any], whole: dict[str, Any]) -> Check:
+    """Return what checks data against `schema`: read once, for what may hold thousands of the same."""
     if "$ref" in schema:
         schema = {**whole["$defs"][schema["$ref"].rsplit("/", 1)[1]], **schema}
-    at = place.lstrip(".") or "it"
     kinds = schema.get("type", ())
     kinds = [kinds] if isinstance(kinds, str) else list(kinds)
-    if kinds and not any(isinstance(data, TYPES[kind]) for kind in kinds):
-        yield f"{at} is not {' or '.join(NAMES[kind] for kind in kinds)}"
-        return
-    if "enum" in schema and (isinstance(data, bool) or data not in schema["enum"]):
-        yield f"{at} is {data!r}, not {' or '.join(map(str, schema['enum']))}"
-    if isinstance(data, str):
-        if len(data) < schema.get("minLength", 0):
-            yield f"{at} is empty"
-        if len(data) > schema.get("maxLength", len(data)):
-            yield f"{at} is longer than {schema['maxLength']} characters"
-        if "pattern" in schema and not re.search(schema["pattern"], data):
-            yield f"{at} is {data!r}, which does not match {schema['pattern']}"
-    if isinstance(data, list):
-        for number, item in enumerate(data):
-            yield from _mistakes(item, schema["items"], whole, f"{place}[{number}]")
-    if isinstance(data, dict):
-        for name in schema.get("required", ()):
-            if name not in data:
-                yield f"{place.lstrip('.') + ' ' if place else 'it '}has no {name!r}"
-        for name, value in data.items():
-            if name in schema["properties"]:
-                yield from _mistakes(value, schema["properties"][name], whole, f"{place}.{name}")
-            elif not schema.get("additionalProperties", True):
-                yield f"{at} has {name!r}, which nobody knows"
+    classes = tuple(TYPES[kind] for kind in kinds) or object
+    enum, text = schema.get("enum"), _text(schema)
+    item = _check(schema["items"], whole) if "items" in schema else None
+    members = {name: _check(value, whole) for name, value in schema.get("properties", {}).items()}
+    required, closed = schema.get("required", ()), not schema.get("additionalProperties", True)
+
+    def check(data: Any) -> Wrong | None:
+        if not isinstance(data, classes):
+            return "", f"is not {' or '.join(NAMES[kind] for kind in kinds)}"
+        if enum is not None and (isinstance(data, bool) or data not in enum):
+            return "", f"is {data!r}, not {' or '.join(map(str, enum))}"
+        if isinstance(data, str):
+            return text(data)
+        if isinstance(data, list) and item:
+            for number, value in enumerate(data):
+                if wrong := item(value):
+                    return f"[{number}]{wrong[0]}", wrong[1]
+        if isinstance(data, dict):
+            for name in required:
+                if name not in data:
+                    return "", f"has no {name!r}"
+            for name, value in data.items():
+                if name not in members:
+                    if closed:
+                        return "", f"has {name!r}, which nobody knows"
+                elif wrong := members[name](value):
+                    return f".{name}{wrong[0]}", wrong[1]
+        return None
+
+    return check
+
+
+def _text(schema: dict[str, Any]) -> Check:
+    least, most = schema.get("minLength", 0), schema.get("maxLength")
+    pattern = re.compile(schema["pattern"]) if "pattern" in schema else None
+
+    def check(data: str) -> Wrong | None:
+        if len(data) < least:
+            return "", "is empty"
+        if most is not None and len(data) > most:
+            return "", f"is longer than {most} characters"
+        if pattern and not pattern.search(data):
+            return "", f"is {data!r}, which does not match {schema['pattern']}"
+        return None
+
+    return check

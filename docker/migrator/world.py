@@ -51,6 +51,10 @@ class SeenBuild(KnowsSquashes, Protocol):
     def manifest(self) -> Manifest: ...
 
     @property
+    def text(self) -> str | None:
+        """The manifest as it was read, which may be all that a comparison needs."""
+
+    @property
     def digest(self) -> str: ...
 
     @property
@@ -68,6 +72,10 @@ class Build:
     @property
     def replaces(self) -> Mapping[str, tuple[str, ...]]:
         return self.manifest.replaces
+
+    @property
+    def text(self) -> str | None:
+        return self.manifest.text
 
 
 @dataclass(frozen=True)
@@ -109,11 +117,10 @@ class Names:
 
     def originals(self, key: str) -> frozenset[str]:
         """Return what `key` stands for: itself where it replaces nothing."""
-        if key not in self.replaces:
-            return frozenset((key,))
-        if key not in self._expanded:
-            self._expanded[key] = expanded(key, self.replaces)
-        return self._expanded[key]
+        found = self._expanded.get(key)
+        if found is None:
+            found = self._expanded[key] = expanded(key, self.replaces) if key in self.replaces else frozenset((key,))
+        return found
 
     @cached_property
     def squashes(self) -> Mapping[str, tuple[str, ...]]:

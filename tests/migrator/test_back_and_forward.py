@@ -240,6 +240,74 @@ def test_a_column_with_rows_that_wait_for_their_check(database: Any, make: Any, 
     assert v2.run("back", "--to", "build:v1").moved == (0, "done", ["shop.0003_note", "shop.0002_fill"], [])
 
 
+INSERTS = """
+def fill(apps, editor):
+    apps.get_model('shop', 'Invoice').objects.create(item_id=1)
+"""
+COPIES = """
+def fill(apps, editor):
+    with editor.connection.cursor() as cursor:
+        with cursor.copy("COPY shop_invoice (item_id) FROM STDIN") as copy:
+            copy.write_row((1,))
+"""
+SELECTS = """
+def fill(apps, editor):
+    with editor.connection.cursor() as cursor:
+        cursor.execute("CREATE FUNCTION sell() RETURNS void LANGUAGE sql AS 'INSERT INTO shop_invoice (item_id) VALUES (1)'")
+        cursor.execute("SELECT sell()")
+"""
+FILLS = "migrations.RunPython(fill, migrations.RunPython.noop)"
+
+
+@pytest.mark.parametrize("once", [True, False], ids=["one migration", "two migrations"])
+@pytest.mark.parametrize("code", [INSERTS, COPIES, SELECTS], ids=["INSERT", "COPY", "SELECT"])
+def test_rows_that_wait_for_their_check_however_they_were_written(
+    code: str, once: bool, database: Any, make: Any, migration: Any
+) -> None:
+    """The table is altered by the migration that wrote the rows, or by the next."""
+    models = (
+        "migrations.CreateModel('Item', [('id', models.BigAutoField(primary_key=True))]),"
+        "migrations.CreateModel('Invoice', [('id', models.BigAutoField(primary_key=True)),"
+        " ('item', models.ForeignKey('shop.item', models.CASCADE, null=True))]),"
+        "migrations.RunSQL('INSERT INTO shop_item DEFAULT VALUES; INSERT INTO shop_invoice DEFAULT VALUES', '')"
+    )
+    note = "migrations.AddField('invoice', 'note', models.TextField(default=''))"
+    files = {
+        "0001_initial": migration(models),
+        "0002_fill": migration(f"{FILLS}, {note}" if once else FILLS, ("shop", "0001_initial"), code=code),
+        "0003_note": migration("" if once else note, ("shop", "0002_fill")),
+    }
+    run = make(database, "v1", {"shop": files}).run("forward")
+    assert (run.exit_status, run.result["reason"]) == (0, None)
+    assert ours(run.result["applied"]) == ["shop.0001_initial", "shop.0002_fill", "shop.0003_note"]
+    assert database.rows("SELECT item_id FROM shop_invoice WHERE item_id IS NOT NULL") == [(1,)]
+
+
+def test_checks_may_wait_again_after_a_change_of_schema_that_could_not(
+    database: Any, make: Any, migration: Any
+) -> None:
+    """Django has them checked at once where it fills a column that is NULL no more, for as long as the transaction lasts."""
+    models = (
+        "migrations.CreateModel('Item', [('id', models.BigAutoField(primary_key=True))]),"
+        "migrations.CreateModel('Invoice', [('id', models.BigAutoField(primary_key=True)),"
+        " ('item', models.ForeignKey('shop.item', models.CASCADE)), ('note', models.TextField(null=True))])"
+    )
+    child_first = (
+        "def fill(apps, editor):\n"
+        "    apps.get_model('shop', 'Invoice').objects.create(item_id=7)\n"
+        "    apps.get_model('shop', 'Item').objects.create(id=7)\n"
+    )
+    note = "migrations.AlterField('invoice', 'note', models.TextField(default=''))"
+    files = {
+        "0001_initial": migration(models),
+        "0002_note": migration(note, ("shop", "0001_initial")),
+        "0003_fill": migration(FILLS, ("shop", "0002_note"), code=child_first),
+    }
+    run = make(database, "v1", {"shop": files}).run("forward")
+    assert (run.exit_status, run.result["reason"]) == (0, None)
+    assert database.rows("SELECT item_id FROM shop_invoice") == [(7,)]
+
+
 def test_a_migration_that_is_not_atomic_runs_alone(database: Any, make: Any, history: Any, migration: Any) -> None:
     v2 = make(database, "v2", history["v2"])
     v2.run("forward")
