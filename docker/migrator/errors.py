@@ -30,6 +30,10 @@ class UsageError(MigratorError):
     exit_status = 2
 
 
+class TooMuchAtOnce(MigratorError):
+    """The server had no room for what one transaction locks: nothing of it was committed."""
+
+
 class Busy(MigratorError):
     """Somebody else held a lock for too long: try again."""
 

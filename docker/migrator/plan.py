@@ -41,6 +41,11 @@ class Segment:
     atomic: bool
     migrations: tuple[str, ...]
 
+    def halves(self) -> tuple[Segment, Segment]:
+        """Return two segments that do the same one after the other."""
+        middle = len(self.migrations) // 2
+        return Segment(self.atomic, self.migrations[:middle]), Segment(self.atomic, self.migrations[middle:])
+
 
 def compare(
     rows: Iterable[str], wanted: Manifest, others: Iterable[KnowsSquashes] = ()

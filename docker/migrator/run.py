@@ -15,7 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 
 from . import deferred, lock, operations
-from .errors import Busy, MigratorError, cause, sqlstate
+from .errors import Busy, MigratorError, TooMuchAtOnce, cause, sqlstate
 from .ledger import BACK, FORWARD, Identity, Ledger
 from .manifest import Manifest
 from .output import progress
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .graph import AtomLoader
 
 TRY_AGAIN = {"55P03": "a lock was not to be had in time", "40P01": "a deadlock"}
+OUT_OF_MEMORY = "53200"  # of the table that all locks share, for the most part
 
 
 class Executor(MigrationExecutor):
@@ -201,10 +202,10 @@ def _as_they_were(operations: Iterable[Any]) -> Iterator[None]:
 def run(executor: Executor, segments: Iterable[Segment], direction: str, done: list[str], *, retry: float = 0) -> None:
     """Run `segments` one after the other; `done` grows by what is committed.
 
-    A segment that a lock was in the way of is tried again for `retry` seconds. Raise MigratorError for the migration that fails: of its
-    segment nothing is left, unless it is not atomic.
+    A segment that a lock was in the way of is tried again for `retry` seconds, and one that needs more locks than the server has room for
+    goes in halves. Raise MigratorError for the migration that fails: of its segment nothing is left, unless it is not atomic.
     """
-    connection, segments = executor.connection, tuple(segments)
+    connection, segments = executor.connection, list(segments)
     backwards = direction == BACK
     migrations = {str(migration): migration for migration in executor.loader.disk_migrations.values()}
     plan = [(migrations[key], backwards) for segment in segments for key in segment.migrations]
@@ -212,10 +213,19 @@ def run(executor: Executor, segments: Iterable[Segment], direction: str, done: l
     send_pre_migrate(connection, before.apps, plan)
     state = before.clone()
     until = monotonic() + retry
-    for segment in segments:
+    while segments:
+        segment = segments.pop(0)
         part = [(migrations[key], backwards) for key in segment.migrations]
-        state = _segment(executor, part, None if backwards else state, until)
-        done.extend(segment.migrations)
+        try:
+            state = _segment(executor, part, None if backwards else state, until)
+        except TooMuchAtOnce as error:
+            if len(part) == 1:
+                raise
+            progress(f"{error}: going on in two halves")
+            segments[:0] = segment.halves()
+            state = None
+        else:
+            done.extend(segment.migrations)
     if executor.untidy:
         executor.tidy()
     try:
@@ -241,11 +251,11 @@ def _segment(executor: Executor, part: list[Any], state: Any, until: float) -> A
             if several:
                 progress(f"nothing of these {len(part)} migrations was committed")
             pause = min(8.0, 0.25 * 2**attempt) * uniform(0.5, 1)  # noqa: S311
+            executor.go_back_to(before)
             if not isinstance(error, Busy) or monotonic() + pause > until:
                 raise
             progress(f"a lock was in the way: trying again in {pause:.1f} s")
             sleep(pause)
-            executor.go_back_to(before)
             state = None  # what was there is half changed: Django works it out again from what is applied
         else:
             if several:
@@ -260,6 +270,8 @@ def _failure(migration: Migration, error: Exception, *, atomic: bool) -> Migrato
         text += "; it is not atomic, so a part of it may have stayed: clear that away, then pass --resume"
     again = TRY_AGAIN.get(sqlstate(error) or "")
     progress(f"failed   {text}")
+    if sqlstate(error) == OUT_OF_MEMORY and atomic:
+        return TooMuchAtOnce(f"{text} (max_locks_per_transaction of the server bounds what one transaction can do)")
     if again and atomic:
         return Busy(f"{text} ({again}: try again)")
     return MigratorError(text)

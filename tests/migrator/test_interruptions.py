@@ -152,3 +152,38 @@ def test_a_statement_that_takes_too_long(builds: Any, gated: Any, database: Any)
     open_gate(database)
     assert failed.moved == (5, "failed", [], [])
     assert failed.result["reason"] == "shop.0004_size: OperationalError: canceling statement due to statement timeout"
+
+
+ROOM = """
+migrations.RunSQL('''
+    DO $$ BEGIN
+        IF (SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND mode = 'AccessExclusiveLock') > {most} THEN
+            RAISE EXCEPTION USING ERRCODE = '53200', MESSAGE = 'out of shared memory';
+        END IF;
+    END $$
+''', '')
+"""
+
+
+@pytest.mark.parametrize("most", [8, 1])
+def test_more_than_one_transaction_can_lock(most: int, database: Any, make: Any, migration: Any) -> None:
+    """A server without room for more locks says so as PostgreSQL does; a table takes two, itself and its index."""
+    v1 = make(database, "v1", {"shop": {"0001_first": migration("")}})
+    v1.run("forward")
+    files = {"0001_first": migration("")}
+    for number in range(2, 10):
+        table = f"migrations.CreateModel('Item{number}', [('id', models.BigAutoField(primary_key=True))])"
+        files[f"{number:04}_more"] = migration(f"{table}, {ROOM.format(most=most)}", ("shop", list(files)[-1]))
+    v2 = make(database, "v2", {"shop": files})
+    run = v2.run("forward")
+    if most == 1:
+        assert run.moved == (5, "failed", [], [])
+        assert run.result["reason"] == (
+            "shop.0002_more: OperationalError: out of shared memory "
+            "(max_locks_per_transaction of the server bounds what one transaction can do)"
+        )
+        assert database.applied("shop") == ["shop.0001_first"]
+        return
+    assert run.moved == (0, "done", [], [f"shop.{name}" for name in files if name != "0001_first"])
+    assert "going on in two halves" in run.stdout
+    assert database.applied("shop") == [name for _, name, _ in database.ledger()] == [f"shop.{name}" for name in files]
