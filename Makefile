@@ -19,7 +19,7 @@ demo: .venv/tool  ## the whole pipeline on this machine, ends with a summary and
 
 test: .venv/tests  ## all tests (real PostgreSQL, real containers, real workflows)
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint types
-	$(BIN)/python tests/with_postgres.py $(BIN)/pytest -q --durations=8
+	$(BIN)/python tests/with_postgres.py $(BIN)/pytest -q --numprocesses=2 --durations=8
 
 test-long: .venv/tests  ## what takes an hour: 1,000 walks over random histories, faults at every statement, real packages' histories
 	$(BIN)/python tests/with_postgres.py $(BIN)/pytest -q -m long -s --durations=8
