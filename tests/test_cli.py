@@ -108,7 +108,7 @@ def test_no_verb(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["build", "--fast"]) == 2
-    assert capsys.readouterr().err == "lastgood: unrecognized arguments: --fast (see `lastgood --help`)\n"
+    assert capsys.readouterr().err == "lastgood: unrecognized arguments: --fast (see `lastgood build --help`)\n"
 
 
 def test_an_option_of_the_wrong_type_names_the_verbs_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lastgood.deploy.aws import Session
+from lastgood.deploy.aws import Session, code
 from lastgood.deploy.record import BuildFacts, Record
 from lastgood.errors import UsageError
 from lastgood.image.build import Image, last
@@ -19,18 +19,22 @@ def find(project: Project, environment: str) -> Registry:
     Raises UsageError where the local cloud is down or the account was not bootstrapped.
     """
     project.environment(environment)
-    if environment == "local":
-        cloud = state.read(project)
-        if cloud is None:
-            raise UsageError("the local cloud is not up: run `lastgood local up`")
-        return Registry(cloud.registry, project.name)
+    cloud = state.read(project) if environment == "local" else None
+    if environment == "local" and cloud is None:
+        raise UsageError("the local cloud is not up: run `lastgood local up`")
     from botocore.exceptions import BotoCoreError, ClientError
 
     client = Session(project, environment).client("ecr")
     try:
         uri = client.describe_repositories(repositoryNames=[project.name])["repositories"][0]["repositoryUri"]
+        if cloud:
+            return Registry(cloud.registry, project.name)
         token = client.get_authorization_token()["authorizationData"][0]["authorizationToken"]
     except (ClientError, BotoCoreError) as error:
+        if cloud and code(error) == "RepositoryNotFoundException":
+            raise UsageError(
+                f"the local cloud has no repository {project.name!r} yet: run `lastgood bootstrap` once"
+            ) from None
         raise UsageError(
             f"the ECR repository {project.name!r} can't be used for {environment}: {error}; check the credentials and the region, and "
             f"run `lastgood bootstrap --environment {environment}` once"
