@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from docker.client import DockerClient
+from lastgood.deploy import registry
 from lastgood.errors import UsageError
 from lastgood.local import account, cloud, emulator, state
 from lastgood.local.ports import listening
@@ -109,6 +110,9 @@ def test_site_says_that_nothing_is_deployed(project: Project) -> None:
     with caught.value as answer:
         assert answer.code == 503
         assert answer.read().decode().splitlines()[0] == "Nothing is deployed here yet."
+    with pytest.raises(UsageError) as error:
+        registry.find(project, "local")
+    assert str(error.value) == "the local cloud has no repository 'probe' yet: run `lastgood bootstrap` once"
 
 
 def test_secrets_are_the_owners_only_and_never_printed(project: Project, capfd: Any) -> None:
