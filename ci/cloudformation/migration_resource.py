@@ -58,7 +58,8 @@ def next_step(operation: Item, outcome: Item) -> Item:
     result = outcome["result"] or {}
     code = outcome["exit"]
     if code == 0 and hop["direction"] == "forward" and hop["digest"] == operation["wanted"]["digest"]:
-        return {"answer": "SUCCESS", "reason": "the database is in step with build " + operation["wanted"]["build"]}
+        in_step = "the database is in step with build " + operation["wanted"]["build"]
+        return {"answer": "SUCCESS", "reason": result.get("reason") or in_step}
     if code == 0:
         return _run(operation, operation["wanted"], "forward")
     if code == 75:
@@ -238,6 +239,8 @@ def start(operation: Item) -> None:
     if hop["direction"] == "forward" and properties.get("AcceptLoss") == "yes":
         command += ["--accept-loss"]
     environment = [{"name": "LASTGOOD_HOP", "value": str(number)}]
+    if hop["direction"] == "forward" and properties.get("LeaveAhead") == "yes":
+        environment.append({"name": "LASTGOOD_LEAVE_AHEAD", "value": "yes"})
     network = {"subnets": properties["Subnets"], "securityGroups": properties["SecurityGroups"]}
     started = client("ecs").run_task(
         cluster=properties["Cluster"],

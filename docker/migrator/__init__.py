@@ -49,6 +49,10 @@ A health check asks `migrator.state(connection)`, which compares this build with
 
 A migration that can't be undone, or takes data that undoing does not bring back, is refused by `forward` unless the database is empty, the
 migration says `rollback = "why this is acceptable"`, or the caller passes --accept-loss (or --no-gate, which does not ask).
+
+For a service that can go back before its database: `forward --leave-ahead` (or LASTGOOD_LEAVE_AHEAD=yes, which older migrators pass over)
+leaves a database that has more than the target wants, where the target's code can live with all of that (docs/migrations.md says what
+breaks it): `nothing`, and `reason` says so. Call it again without, once the service is back.
 """
 
 from __future__ import annotations

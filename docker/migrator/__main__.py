@@ -65,6 +65,9 @@ def parser() -> Parser:
             sub.add_argument("--json", action="store_true", help="one JSON document")
         if name == "forward":
             sub.add_argument("--accept-loss", action="store_true", help="apply what could not be undone again")
+            what = "leave a database that has more than this build wants, if its code can live with that (LASTGOOD_LEAVE_AHEAD=yes)"
+            default = os.environ.get("LASTGOOD_LEAVE_AHEAD") == "yes"
+            sub.add_argument("--leave-ahead", action="store_true", default=default, help=what)
             sub.add_argument("--no-gate", action="store_true", help="do not ask whether there is a way back")
     return top
 

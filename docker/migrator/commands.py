@@ -99,7 +99,7 @@ def _describe_phase(
     applied: frozenset[str],
 ) -> dict[str, Any]:
     """Return what is known of `phase`, which starts from `applied`; its SQL only where this is the image that has the files."""
-    from .explain import Explainer, breaks
+    from .explain import Explainer, broken
 
     build = manifests[phase.build]
     described: dict[str, Any] = {
@@ -130,7 +130,7 @@ def _describe_phase(
     explainer.start_from(facts.rows, manifests.names(), applied)
     if phase.direction == "forward":
         state = explainer._create_project_state(with_applied_migrations=True)  # type: ignore[attr-defined]
-        why = breaks(explainer.loader, phase.migrations, state) if facts.rows else []
+        why = broken(explainer.loader, phase.migrations, state) if facts.rows else []
         described["predecessor"] = {"compatible": not why, "why": why}
     described["details"] = explainer.explain(phase.migrations, backwards=phase.direction == "back")
     return described
@@ -192,6 +192,11 @@ def forward(args: Namespace, result: Result) -> None:
         decision = plan.hand_over_interrupted(taken_up, image) or plan.forward(
             taken_up, image, wanted, accept_loss=accept, via=via
         )
+        if args.leave_ahead and decision.status == "needs" and plan.may_stay_ahead(taken_up, wanted):
+            reason = "the database has more than this build wants, and its code can live with that: left as it is"
+            progress(reason)
+            _conclude(result, plan.Decision("nothing", reason=reason))
+            return
         for key in plan.changed(facts, wanted):
             progress(f"note: the file of {key} has changed since build {facts.ledger[key].build} applied it")
         if decision.status in ("run", "nothing"):

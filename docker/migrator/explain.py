@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import locks
 from .errors import cause
-from .operations import inner, irreversible, narrower
+from .operations import breaks, inner, irreversible
 from .run import Executor
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Explainer(Executor):
             yield operation
 
 
-def breaks(loader: Any, order: Iterable[str], state: ProjectState) -> list[str]:
+def broken(loader: Any, order: Iterable[str], state: ProjectState) -> list[str]:
     """Return what of the forward migrations `order` the code of the build before can't live with; `state` is as it knows the models.
 
     That code goes on reading and writing while the new one starts, and again while it comes back.
@@ -92,40 +92,8 @@ def breaks(loader: Any, order: Iterable[str], state: ProjectState) -> list[str]:
         app, name = key.split(".", 1)
         for operation in loader.disk_migrations[app, name].operations:
             for one in inner(operation):
-                why = _breaks(one, app, known, state)
+                why = breaks(one, app, known, state)
                 if why:
                     found.append(f"{key}: {one.describe()}: {why}")
             operation.state_forwards(app, state)
     return found
-
-
-def _breaks(operation: Any, app: str, known: set[tuple[str, str]], state: ProjectState) -> str | None:
-    kind = type(operation).__name__
-    model = (
-        getattr(operation, "model_name_lower", None)
-        or getattr(operation, "name_lower", None)
-        or getattr(operation, "old_name_lower", None)
-    )
-    if (app, model) not in known:
-        return None  # new in this very step: nobody uses it yet
-    if kind in ("RemoveField", "DeleteModel"):
-        return "it reads and writes what is gone"
-    if kind in ("RenameField", "RenameModel", "AlterModelTable"):
-        return "it knows only the old name"
-    if kind == "AddField":
-        field = operation.field
-        default = getattr(field, "has_db_default", lambda: False)()
-        if field.many_to_many or field.null or default or getattr(field, "generated", False):
-            return None
-        return "its INSERT has no value for it; give it db_default, or let it be NULL"
-    if kind == "AlterField":
-        before = state.models[app, model].fields.get(operation.name) if (app, model) in state.models else None
-        if before is not None and before.null and not operation.field.null:
-            return "it may write NULL"
-        if before is not None and narrower(before, operation.field):
-            return "it may write what no longer fits"
-        if before is not None and not before.unique and operation.field.unique:
-            return "it may write the same value twice"
-    if kind in ("AddConstraint", "AlterUniqueTogether"):
-        return "it does not know the new rule, and may break it"
-    return None

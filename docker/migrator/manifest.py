@@ -29,7 +29,8 @@ class Migration:
 
     What is said of operations is a description of each: `irreversible` have no way back, `lossy` take data that no undoing brings back,
     `holds` make room for data that goes when they are undone. `again`: the directions ("forward", "back") in which it bears to be run once
-    more after an interruption, whatever had happened of it. `effect` is a hash of what it does to a database; empty where nobody knows.
+    more after an interruption, whatever had happened of it. `breaks` are those that the code of a build before can't live with, with the
+    reason; None where nobody knows. `effect` is a hash of what it does to a database; empty where nobody knows.
     """
 
     app: str
@@ -44,6 +45,7 @@ class Migration:
     rollback: str | None = None
     again: tuple[str, ...] = ()
     effect: str = field(default="", compare=False)
+    breaks: tuple[str, ...] | None = field(default=None, compare=False)
 
     @property
     def key(self) -> str:
@@ -217,6 +219,7 @@ def _describe(loader: AtomLoader, key: tuple[str, str], told: Loss) -> Migration
         rollback=rollback,
         again=() if migration.atomic else tuple(again(migration)),
         effect=effect.of(migration),
+        breaks=told.breaks,
     )
 
 

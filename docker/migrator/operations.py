@@ -5,12 +5,13 @@ lossy         it takes data that undoing does not bring back: DeleteModel, Remov
               type, a shorter text, fewer digits, no more NULL), a RunSQL that deletes, drops or truncates. Undoing makes the schema
               right again, and its rows stay lost.
 holds         it makes room for data that goes when it is undone: CreateModel, AddField.
+breaks        the code of the build before, which goes on while the new one starts and again while it comes back, can't live with it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +27,11 @@ TAKES = re.compile(r"\b(DELETE\s+FROM|TRUNCATE|DROP\s+(TABLE|COLUMN|SCHEMA|TYPE)
 
 @dataclass(frozen=True)
 class Loss:
-    """What is said of one migration's operations; each is a description."""
+    """What is said of one migration's operations; each is a description, of what is broken with the reason."""
 
     lossy: tuple[str, ...] = ()
     holds: tuple[str, ...] = ()
+    breaks: tuple[str, ...] | None = None
 
 
 def irreversible(migration: DjangoMigration) -> Iterator[str]:
@@ -97,7 +99,7 @@ def _name(operation: Any) -> str:
 
 
 def losses(loader: AtomLoader, order: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Loss]:
-    """Return what each atom of `order` loses and holds.
+    """Return what each atom of `order` loses, holds and breaks.
 
     Whether a field gets narrower shows only against what it was before, so the models' state is carried along.
     """
@@ -111,12 +113,17 @@ def losses(loader: AtomLoader, order: Iterable[tuple[str, str]]) -> Mapping[tupl
             continue
         lossy: list[str] = []
         holds: list[str] = []
+        broken: list[str] = []
+        known = set(state.models)
         for operation in migration.operations:
-            for inner in (operation, *_operations(getattr(operation, "database_operations", ()))):
-                lossy += [_name(inner)] if _takes(inner, key[0], state) else []
-                holds += [_name(inner)] if type(inner).__name__ in ("CreateModel", "AddField") else []
+            for one in (operation, *_operations(getattr(operation, "database_operations", ()))):
+                lossy += [_name(one)] if _takes(one, key[0], state) else []
+                holds += [_name(one)] if type(one).__name__ in ("CreateModel", "AddField") else []
+            for one in inner(operation):
+                why = breaks(one, key[0], known, state)
+                broken += [f"{one.describe()}: {why}"] if why else []
             operation.state_forwards(key[0], state)
-        found[key] = Loss(tuple(lossy), tuple(holds))
+        found[key] = Loss(tuple(lossy), tuple(holds), tuple(broken))
     return found
 
 
@@ -149,6 +156,39 @@ def narrower(before: Any, after: Any) -> bool:
         if new is not None and (old is None or new < old):
             return True
     return False
+
+
+def breaks(operation: Any, app: str, known: Collection[tuple[str, str]], state: ProjectState) -> str | None:
+    """Return why the code of a build before, which has the models `known`, can't live with what `operation` does; `state` is before it."""
+    kind = type(operation).__name__
+    model = (
+        getattr(operation, "model_name_lower", None)
+        or getattr(operation, "name_lower", None)
+        or getattr(operation, "old_name_lower", None)
+    )
+    if (app, model) not in known:
+        return None  # new in this very step: nobody uses it yet
+    if kind in ("RemoveField", "DeleteModel"):
+        return "it reads and writes what is gone"
+    if kind in ("RenameField", "RenameModel", "AlterModelTable"):
+        return "it knows only the old name"
+    if kind == "AddField":
+        field = operation.field
+        default = getattr(field, "has_db_default", lambda: False)()
+        if field.many_to_many or field.null or default or getattr(field, "generated", False):
+            return None
+        return "its INSERT has no value for it; give it db_default, or let it be NULL"
+    if kind == "AlterField":
+        before = state.models[app, model].fields.get(operation.name) if (app, model) in state.models else None
+        if before is not None and before.null and not operation.field.null:
+            return "it may write NULL"
+        if before is not None and narrower(before, operation.field):
+            return "it may write what no longer fits"
+        if before is not None and not before.unique and operation.field.unique:
+            return "it may write the same value twice"
+    if kind in ("AddConstraint", "AlterUniqueTogether"):
+        return "it does not know the new rule, and may break it"
+    return None
 
 
 _NUMBERS = ("SmallIntegerField", "IntegerField", "BigIntegerField")

@@ -211,6 +211,23 @@ def edited(facts: Facts, wanted: Manifest) -> str | None:
     return None
 
 
+def may_stay_ahead(facts: Facts, wanted: Manifest) -> bool:
+    """Return whether the database has all that `wanted` wants, and more that its code can live with, as it did when that was applied.
+
+    Then the service can go back first, and the database after it: nobody meets code that lacks what it has just lost.
+    """
+    name, _, extra = compare(facts.rows, wanted, facts.builds.values())
+    if name != "ahead" or facts.started:
+        return False
+    for key in extra:
+        by = facts.ledger.get(key)
+        seen = facts.builds.get(by.build) if by and not by.key else None
+        known = seen.manifest.by_key.get(key) if seen else None
+        if known is None or known.breaks != () or known.lossy:
+            return False
+    return True
+
+
 def segments(
     order: Iterable[str], image: Manifest, *, together: bool, transactional: bool = True
 ) -> tuple[Segment, ...]:

@@ -286,3 +286,16 @@ def test_an_accepted_loss_is_said_to_who_goes_forward(cloud: Any) -> None:
     cloud.function.handler(cloud.end(2, 0, status="done", undone=["a.0002"]))
     commands = [one["overrides"]["containerOverrides"][0]["command"][2:] for one in cloud.ran]
     assert commands == [["forward", "--accept-loss"], ["back", "--to", "build:wanted"], ["forward", "--accept-loss"]]
+
+
+def test_a_database_that_may_stay_ahead_is_said_to_who_goes_forward(cloud: Any) -> None:
+    """By a variable, which the migrator of an older image passes over."""
+    cloud.function.handler(request(ResourceProperties=PROPERTIES | {"LeaveAhead": "yes"}))
+    cloud.function.handler(cloud.end(1, 3, status="needs", needs="newer", needs_digest="sha256:newer"))
+    cloud.function.handler(cloud.end(2, 0, status="done", undone=["a.0002"]))
+    said = [one["overrides"]["containerOverrides"][0]["environment"][1:] for one in cloud.ran]
+    assert said == [
+        [{"name": "LASTGOOD_LEAVE_AHEAD", "value": "yes"}],
+        [],
+        [{"name": "LASTGOOD_LEAVE_AHEAD", "value": "yes"}],
+    ]

@@ -34,6 +34,12 @@ CASES = {
         outcome(0, status="done"),
         {"answer": "SUCCESS", "reason": "the database is in step with build wanted"},
     ),
+    "forward is done as far as may be": (
+        [FORWARD],
+        OLD,
+        outcome(0, status="nothing", reason="left as it is"),
+        {"answer": "SUCCESS", "reason": "left as it is"},
+    ),
     "back is done: forward again": ([FORWARD, BACK], OLD, outcome(0), run(WANTED, "forward")),
     "the ledger names the build": ([FORWARD], OLD, outcome(3, **NEEDS), run(LEDGER, "back")),
     "a stepping stone forward": (

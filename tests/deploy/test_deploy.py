@@ -126,6 +126,59 @@ def test_it_answers_but_is_not_well(account: Any, record: Record, facts: Facts, 
     assert losses == ["yes", "no"]
 
 
+def going_back(account: Any, *after: tuple[BuildFacts, str]) -> list[str]:
+    """From each update on, what runs and what it says of its database. Returns a list that fills with what LeaveAhead was."""
+    said: list[str] = []
+    ends = iter(after)
+
+    def hook(status: str) -> None:
+        if status in ("UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"):
+            said.append(account.cloudformation.before["LeaveAhead"])
+            build, account.database = next(ends)
+            account.running = (build.digest,)
+
+    account.cloudformation.hook = hook
+    return said
+
+
+def test_on_the_way_back_the_service_goes_first(
+    account: Any, record: Record, facts: Facts, deployed: BuildFacts
+) -> None:
+    account.cloudformation.plays = [FORWARD, FORWARD]
+    said = going_back(account, (facts("b"), "ahead"), (facts("b"), "in step"))
+    done = attempt(account, record, facts("b"), service_first=True).run()
+    assert (done["state"], done["smoke"]["database"], said) == ("good", "in step", ["yes", "no"])
+    assert [one["resource"] for one in done["events"]] == ["Migration", "Migration", "Service"] * 2
+
+
+def test_a_database_that_went_back_with_the_service_needs_no_second_update(
+    account: Any, record: Record, facts: Facts, deployed: BuildFacts
+) -> None:
+    account.cloudformation.plays = [FORWARD]
+    said = going_back(account, (facts("b"), "in step"))
+    assert attempt(account, record, facts("b"), service_first=True).run()["state"] == "good"
+    assert said == ["yes"]
+
+
+def test_the_service_is_back_and_the_database_does_not_follow(
+    account: Any, record: Record, facts: Facts, deployed: BuildFacts
+) -> None:
+    account.cloudformation.plays = [FORWARD, MIGRATION_FAILS, FORWARD]
+    said = going_back(account, (facts("b"), "ahead"), (facts("b"), "ahead"), (deployed, "in step"))
+    with pytest.raises(FailedRestored) as error:
+        attempt(account, record, facts("b"), service_first=True).run()
+    assert str(error.value).endswith("\nlast good is back and verified: build a (release 1)")
+    assert said == ["yes", "no", "no"]
+
+
+def test_without_a_stack_nobody_is_served_meanwhile(
+    account: Any, record: Record, facts: Facts, deployed: BuildFacts
+) -> None:
+    account.cloudformation.plays = [[("CREATE_IN_PROGRESS", []), ("CREATE_COMPLETE", [])]]
+    attempt(account, record, deployed, anew=True, service_first=True).run()
+    assert account.cloudformation.before["LeaveAhead"] == "no"
+
+
 def test_last_good_does_not_come_back(account: Any, record: Record, facts: Facts, deployed: BuildFacts) -> None:
     account.cloudformation.plays = [MIGRATION_FAILS, FORWARD]
     account.cloudformation.hook = lambda status: setattr(account, "database", "behind")

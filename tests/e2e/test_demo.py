@@ -37,12 +37,12 @@ def test_every_expectation_held(facts: dict[str, Any], home: Path) -> None:
     assert "28 of 28 expectations held" in (home / ".lastgood/demo.html").read_text(encoding="utf-8")
 
 
-def test_the_failed_releases_went_unnoticed(facts: dict[str, Any]) -> None:
-    for number in (3, 4):
+def test_nobody_noticed_the_failed_releases_and_the_rollback(facts: dict[str, Any]) -> None:
+    for number, verb, status in ((3, " deploy", 3), (4, " deploy", 3), (5, " rollback", 0)):
         station = facts["stations"][number]
         assert station["asked"] > 20
         assert station["failed"] == 0, station["failures"]
-        assert next(command["status"] for command in station["commands"] if " deploy" in command["line"]) == 3
+        assert next(command["status"] for command in station["commands"] if verb in command["line"]) == status
 
 
 def test_the_record_tells_the_story(facts: dict[str, Any], lastgood: Any) -> None:

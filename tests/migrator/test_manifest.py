@@ -24,6 +24,7 @@ ENTRY = {
     "irreversible": [],
     "lossy": [],
     "holds": [],
+    "breaks": [],
     "rollback": None,
     "again": [],
 }

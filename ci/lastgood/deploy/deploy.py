@@ -70,7 +70,9 @@ class Attempt:
     """One release from its beginning to its end.
 
     `undoes` are the numbers of releases that it takes back when it is good, `anew` deletes the stack first, `again` also releases
-    a build that is last good already, `accept_loss` lets its migrations lose what no rollback brings back.
+    a build that is last good already, `accept_loss` lets its migrations lose what no rollback brings back. With `service_first` the
+    service gets the build before the database does, where the build's code can live with what is there: the way back's mirror of the way
+    forward, where it is the old code that meets the new schema, too.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Attempt:
         anew: bool = False,
         again: bool = True,
         accept_loss: bool = False,
+        service_first: bool = False,
     ) -> None:
         self.session = session
         self.record = record
@@ -97,6 +100,7 @@ class Attempt:
         self.anew = anew
         self.again = again
         self.accept_loss = accept_loss
+        self.service_first = service_first
         self.stack = Stack(session, session.environment.stack)
         self.story: dict[str, Any] = {}
 
@@ -128,11 +132,13 @@ class Attempt:
         """The way forward."""
         if self.anew:
             self.remove()
-        first = self.stack.status() is None
-        self.apply(self.facts, str(self.release.number), accept_loss=self.accept_loss)
+        release, there = str(self.release.number), self.stack.status() is not None
+        self.apply(self.facts, release, accept_loss=self.accept_loss, leave_ahead=self.service_first and there)
+        if self.service_first and there and self.left_ahead():
+            self.apply(self.facts, release)
         address = verify.url(self.session, self.stack.outputs())
         with step("smoke test") as shown:
-            tested = smoke.wait(address, self.facts.digest, deadline=FIRST_ANSWER if first else smoke.DEADLINE)
+            tested = smoke.wait(address, self.facts.digest, deadline=smoke.DEADLINE if there else FIRST_ANSWER)
             verify.wait(self.session, self.stack, self.facts.digest)
             shown.note(f"{address} answers as {self.facts.digest[:19]}, {tested['database']}")
         self.story |= {"smoke": tested, "url": address}
@@ -143,12 +149,21 @@ class Attempt:
             applied=self.progress.names("applied"),
         )
 
-    def apply(self, facts: BuildFacts, release: str, *, accept_loss: bool = False) -> None:
+    def left_ahead(self) -> bool:
+        """Whether the service is back and the database is to follow. Raises LastgoodError where the service is not."""
+        with step("service") as shown:
+            found = verify.wait(self.session, self.stack, self.facts.digest, ahead=True)
+            ahead = found.health.database == "ahead"
+            shown.note(f"back as {self.facts.digest[:19]}" + (", its database follows" if ahead else ""))
+        return ahead
+
+    def apply(self, facts: BuildFacts, release: str, *, accept_loss: bool = False, leave_ahead: bool = False) -> None:
         """Change set, execution, events, until the stack wants that build. Raises LastgoodError where it does not come to it."""
         template = bundle.path("cloudformation/service.yml").read_text(encoding="utf-8")
         tags = {"lastgood:project": self.session.project.name, "lastgood:environment": self.session.environment.name}
         with step("change set") as shown:
-            values = parameters(self.session, facts, release) | {"AcceptLoss": "yes" if accept_loss else "no"}
+            values = parameters(self.session, facts, release)
+            values |= {"AcceptLoss": "yes" if accept_loss else "no", "LeaveAhead": "yes" if leave_ahead else "no"}
             change = self.stack.prepare(template, values, tags)
             if change is None:
                 shown.note("nothing to change")

@@ -42,6 +42,7 @@ def rollback(
         reason=reason,
         undoes=undone_by(releases, target),
         anew=recreate,
+        service_first=True,
     ).run()
 
 

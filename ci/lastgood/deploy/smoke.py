@@ -34,8 +34,8 @@ class Health:
         return asdict(self)
 
 
-def verdict(health: Health, digest: str) -> str:
-    """Empty where the build of that digest answers and its database is in step, else what is wrong."""
+def verdict(health: Health, digest: str, *, ahead: bool = False) -> str:
+    """Empty where the build of that digest answers and its database is in step (or, with `ahead`, has more), else what is wrong."""
     if health.status == 0:
         return f"no answer: {health.detail}"
     if health.status != 200:
@@ -44,7 +44,7 @@ def verdict(health: Health, digest: str) -> str:
         return "answered without naming its digest"
     if health.digest != digest:
         return f"the build that answers is {health.digest[:19]}, not {digest[:19]}"
-    if health.database != "in step":
+    if health.database != "in step" and not (ahead and health.database == "ahead"):
         return f"the database is {health.database or 'not named'}, not in step"
     return ""
 

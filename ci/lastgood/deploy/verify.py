@@ -35,8 +35,11 @@ class Facts:
         return named | {"health": self.health.as_dict()}
 
 
-def wrong(facts: Facts, digest: str) -> str:
-    """Empty where tasks of that digest, and no others, serve in step with their database; else what is wrong."""
+def wrong(facts: Facts, digest: str, *, ahead: bool = False) -> str:
+    """Empty where tasks of that digest, and no others, serve in step with their database (or, with `ahead`, one that has more).
+
+    Else what is wrong.
+    """
     if facts.stack is None:
         return "there is no stack"
     if not facts.running:
@@ -44,7 +47,7 @@ def wrong(facts: Facts, digest: str) -> str:
     others = sorted({found for found in facts.running if found != digest})
     if others:
         return f"tasks of {', '.join(other[:19] for other in others)} are running, not of {digest[:19]} alone"
-    return smoke.verdict(facts.health, digest)
+    return smoke.verdict(facts.health, digest, ahead=ahead)
 
 
 def facts(session: Session, stack: Stack) -> Facts:
@@ -61,12 +64,12 @@ def facts(session: Session, stack: Stack) -> Facts:
     return Facts(str(described["StackStatus"]), parameters.get("ImageDigest", ""), running, health)
 
 
-def wait(session: Session, stack: Stack, digest: str, *, deadline: float = LEAVING) -> Facts:
-    """Asks until tasks of that digest serve alone, at most `deadline` seconds. Raises LastgoodError that says what was wrong."""
+def wait(session: Session, stack: Stack, digest: str, *, ahead: bool = False, deadline: float = LEAVING) -> Facts:
+    """Asks until nothing is wrong(), at most `deadline` seconds. Raises LastgoodError that says what was."""
     end = time.monotonic() + deadline
     while True:
         found = facts(session, stack)
-        problem = wrong(found, digest)
+        problem = wrong(found, digest, ahead=ahead)
         if not problem:
             return found
         if time.monotonic() >= end:

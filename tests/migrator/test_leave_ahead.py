@@ -1,0 +1,91 @@
+"""`forward --leave-ahead`: a database that has more than the build wants stays as it is, where the build's code can live with that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.postgres, pytest.mark.slow]
+
+ID = "('id', models.BigAutoField(primary_key=True))"
+ITEM = f"migrations.CreateModel('Item', [{ID}, ('name', models.CharField(max_length=9)), ('note', models.TextField(null=True))])"
+REASON = "the database has more than this build wants, and its code can live with that: left as it is"
+NEW_MODEL = (
+    f"migrations.CreateModel('Bill', [{ID}]),"
+    "migrations.AddField('Bill', 'item', models.ForeignKey('Item', models.CASCADE)),"
+    "migrations.AddConstraint('Bill', models.UniqueConstraint(fields=['item'], name='once'))"
+)
+LIVES = {
+    "a field that may be NULL": "migrations.AddField('Item', 'size', models.IntegerField(null=True))",
+    "a field of a default in the database": "migrations.AddField('Item', 'size', models.IntegerField(db_default=1))",
+    "a model, with what makes it whole": NEW_MODEL,
+    "an index": "migrations.AddIndex('Item', models.Index(fields=['name'], name='names'))",
+    "a field that takes more": "migrations.AlterField('Item', 'name', models.CharField(max_length=99))",
+    "rows": "migrations.RunPython(lambda apps, editor: None, lambda apps, editor: None)",
+}
+BREAKS = {
+    "a field without a default": "migrations.AddField('Item', 'size', models.IntegerField(default=1))",
+    "a field that is gone": "migrations.RemoveField('Item', 'note')",
+    "a field of another name": "migrations.RenameField('Item', 'note', 'text')",
+    "a rule": "migrations.AddConstraint('Item', models.UniqueConstraint(fields=['name'], name='once'))",
+    "rows that SQL takes": "migrations.RunSQL('DELETE FROM shop_item', 'SELECT 1')",
+}
+
+
+@pytest.fixture
+def two(database: Any, make: Any, migration: Any) -> Any:
+    """Give a function that has the build v1 forward, then v2 with a further migration of these operations; it returns both."""
+
+    def write(operations: str) -> tuple[Any, Any]:
+        files = {"0001_initial": migration(ITEM)}
+        v1 = make(database, "v1", {"shop": dict(files)})
+        files["0002_more"] = migration(operations, ("shop", "0001_initial"))
+        v2 = make(database, "v2", {"shop": files})
+        assert v1.run("forward").exit_status == 0
+        assert v2.run("forward", "--accept-loss").moved == (0, "done", [], ["shop.0002_more"])
+        return v1, v2
+
+    return write
+
+
+@pytest.mark.parametrize("operations", LIVES.values(), ids=LIVES)
+def test_what_the_code_can_live_with_stays(operations: str, two: Any, database: Any) -> None:
+    v1, v2 = two(operations)
+    before = database.schema()
+    run = v1.run("forward", "--leave-ahead")
+    assert (run.moved, run.result["reason"], run.result["needs"]) == ((0, "nothing", [], []), REASON, None)
+    assert (database.schema(), database.applied("shop")) == (before, ["shop.0001_initial", "shop.0002_more"])
+    # And the way back is open as ever.
+    run = v1.run("forward")
+    assert (run.exit_status, run.result["needs"]) == (3, "v2")
+    assert v2.run("back", "--to", "build:v1").moved == (0, "done", ["shop.0002_more"], [])
+    assert v1.run("forward", "--leave-ahead").result["reason"] is None
+
+
+@pytest.mark.parametrize("operations", BREAKS.values(), ids=BREAKS)
+def test_what_the_code_can_not_live_with_goes_first(operations: str, two: Any) -> None:
+    v1, _ = two(operations)
+    run = v1.run("forward", LASTGOOD_LEAVE_AHEAD="yes")
+    assert (run.exit_status, run.result["status"], run.result["needs"]) == (3, "needs", "v2")
+
+
+def test_a_build_that_lacks_something_is_not_only_behind(two: Any, database: Any, make: Any, migration: Any) -> None:
+    two(LIVES["an index"])
+    size = migration("migrations.AddField('Item', 'size', models.IntegerField(null=True))", ("shop", "0001_initial"))
+    other = make(database, "other", {"shop": {"0001_initial": migration(ITEM), "0002_size": size}})
+    run = other.run("forward", "--leave-ahead")
+    assert (run.exit_status, run.result["needs"], run.result["needs_direction"]) == (3, "v2", "back")
+
+
+def test_a_migration_of_which_nobody_knows_what_it_breaks(two: Any, database: Any) -> None:
+    """As the manifests say of those whose image has an older migrator."""
+    v1, _ = two(LIVES["an index"])
+    stored = """UPDATE lastgood_build SET manifest = replace(manifest, '"breaks": []', '"breaks": null') WHERE build = 'v2'"""
+    database.connection.execute(stored)
+    assert v1.run("forward", LASTGOOD_LEAVE_AHEAD="yes").exit_status == 3
+
+
+def test_by_the_environment(two: Any) -> None:
+    v1, _ = two(LIVES["an index"])
+    assert v1.run("forward", LASTGOOD_LEAVE_AHEAD="yes").result["reason"] == REASON
