@@ -283,6 +283,8 @@ def advance(operation: Item, task: Item) -> None:
     result = outcome["result"] or {}
     hop |= {"task": task["taskArn"], "exit": outcome["exit"], "ended": _now()}
     hop |= {name: result[name] for name in ("status", "undone", "applied") if result.get(name)}
+    if outcome["exit"] == 0 and result.get("reason"):
+        hop["reason"] = result["reason"]
     step = next_step(operation, outcome)
     if "run" in step:
         operation["hops"].append(step["run"])

@@ -209,6 +209,7 @@ def test_line_of_an_event(what: Event, expected: str) -> None:
         ({"exit": 0, "undone": ["a.2"], "applied": ["a.3"]}, "forward by b: undid a.2; applied a.3"),
         ({"exit": 0, "applied": list("vwxyz")}, "forward by b: applied 5 migrations, v to z"),
         ({"exit": 0}, "forward by b: nothing to do"),
+        ({"exit": 0, "reason": "left as it is"}, "forward by b: left as it is"),
         ({"exit": 3}, "forward by b: another build must go first"),
         ({"exit": 75}, "forward by b: the database was busy"),
         ({"exit": None}, "forward by b: did not start"),
@@ -216,7 +217,7 @@ def test_line_of_an_event(what: Event, expected: str) -> None:
     ],
 )
 def test_line_of_a_hop(hop: dict[str, Any], expected: str) -> None:
-    whole = {"build": "b", "direction": "forward", "undone": [], "applied": []} | hop
+    whole = {"build": "b", "direction": "forward", "undone": [], "applied": [], "reason": ""} | hop
     assert progress.line_of_hop(whole) == expected
 
 

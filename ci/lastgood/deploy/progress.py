@@ -35,7 +35,7 @@ class Progress:
 
     @property
     def hops(self) -> list[dict[str, Any]]:
-        """The ended release tasks of this release, in order: {build, direction, exit, undone, applied}."""
+        """The ended release tasks of this release, in order: what plain() makes of each."""
         return [hop for hops in self._operations.values() for hop in hops]
 
     def names(self, what: str) -> list[str]:
@@ -131,6 +131,7 @@ def plain(hop: Mapping[str, Any]) -> dict[str, Any]:
         "ended": str(hop["ended"]),
         "undone": [str(name) for name in hop.get("undone", ())],
         "applied": [str(name) for name in hop.get("applied", ())],
+        "reason": str(hop.get("reason", "")),
     }
 
 
@@ -145,7 +146,7 @@ def line_of_hop(hop: Mapping[str, Any]) -> str:
         75: "the database was busy",
         None: "did not start",
     }
-    text = "; ".join(done) or ends.get(hop["exit"], f"exit status {hop['exit']}")
+    text = "; ".join(done) or hop["reason"] or ends.get(hop["exit"], f"exit status {hop['exit']}")
     return f"{hop['direction']} by {hop['build']}: {text}"
 
 
