@@ -169,7 +169,7 @@ class Attempt:
                 shown.note("nothing to change")
                 return
             self.progress.shown = {one["resource"] for one in change.changes}
-            shown.note(f"{len(change.changes)} changes")
+            shown.note(f"{len(change.changes)} change{'' if len(change.changes) == 1 else 's'}")
         try:
             self.stack.execute(change)
         except BaseException:
