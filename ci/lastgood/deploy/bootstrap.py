@@ -53,5 +53,5 @@ def bootstrap(project: Project, environment: str) -> dict[str, Any]:
                 raise FailedRestored(f"{stack.name} was not updated: {cause}\nit is as it was before")
             if status not in DONE:
                 raise FailedNotRestored(f"{stack.name} is {status or 'absent'}: {cause}")
-            shown.note(f"{len(change.changes)} changes")
+            shown.note(f"{len(change.changes)} change{'' if len(change.changes) == 1 else 's'}")
     return {"stack": stack.name, "status": str(stack.status()), **stack.outputs()}
