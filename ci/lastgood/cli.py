@@ -380,7 +380,9 @@ def parser() -> _Parser:
     )
     sub = _environment(verb(rollback))
     sub.add_argument(
-        "--to", metavar="BUILD", help="the build to go back to (default: the good release before the current one)"
+        "--to",
+        metavar="BUILD",
+        help="the build, version or number of a release to go back to (default: the good one before)",
     )
     sub.add_argument(
         "--recreate", action="store_true", help="delete the stack if it is there, and create it again from last good"

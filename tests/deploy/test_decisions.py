@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -153,6 +154,7 @@ def releases(facts: Any, *lines: str) -> list[Release]:
         (("3 c good", "2 b good", "1 a good"), 3, "a", False, 1),
         (("3 c good", "2 b good", "1 a good"), 3, "2", False, 2),
         (("3 c good", "2 b good", "1 a good"), 3, A, False, 1),
+        (("3 c good", "2 b good", "1 a good"), 3, "v-b", False, 2),
         (("3 a good", "2 b undone", "1 a good"), 3, "b", False, 2),
         (("3 a good", "2 b failed", "1 a good"), 3, "b", False, None),
         (("3 c good", "2 b good", "1 a good"), 3, "unknown", False, None),
@@ -163,7 +165,7 @@ def releases(facts: Any, *lines: str) -> list[Release]:
 def test_choose(
     facts: Any, lines: tuple[str, ...], last: int, to: str | None, recreate: bool, expected: int | None
 ) -> None:
-    known = releases(facts, *lines)
+    known = releases(lambda name: replace(facts(name), version=f"v-{name}"), *lines)
     good = next(one for one in known if one.number == last)
     chosen = rollback.choose(known, good, to, recreate=recreate)
     assert (chosen.number if chosen else None) == expected

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def rollback(
     project: Project, environment: str, *, to: str | None = None, recreate: bool = False, who: str, reason: str
 ) -> dict[str, Any]:
-    """Makes a release of an earlier build. `to` is a build, a digest or a release's number.
+    """Makes a release of an earlier build. `to` is a build, a version, a digest or a release's number.
 
     Without `to` it is the good release before the current one; with `recreate` it is last good, and the stack is deleted first.
     Returns the release, with what happened. Raises Refused, FailedRestored or FailedNotRestored.
@@ -49,7 +49,9 @@ def rollback(
 def choose(releases: list[Release], last: Release, to: str | None, *, recreate: bool) -> Release | None:
     """The release whose build is wanted: the newest one that was good and is meant. `releases` are newest first."""
     if to is not None:
-        meant = [one for one in releases if to in (one.facts.build, one.facts.digest, str(one.number))]
+        meant = [
+            one for one in releases if to in (one.facts.build, one.facts.version, one.facts.digest, str(one.number))
+        ]
         ordered = sorted(meant, key=lambda one: (one.state == "good", one.number), reverse=True)
         return next((one for one in ordered if one.state in ("good", "undone")), None)
     if recreate:
