@@ -162,7 +162,7 @@ class Ledger:
                 replaces=replaces,
             )
             return
-        same = seen.text == manifest.text is not None
+        same = manifest.text is not None and seen.text == manifest.text
         if not same and not seen.manifest.same_files(manifest):
             raise Refused(
                 f"the database knows another build {manifest.build} with other migrations: a name is one build's"

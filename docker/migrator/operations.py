@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from .graph import AtomLoader
 
 DROPS = re.compile(r"\s*(DROP\b.*\bIF\s+EXISTS\b|$)", re.IGNORECASE | re.DOTALL)
+# SQL that takes nothing and makes no rule: an old build's code does not notice.
+PLAIN = re.compile(
+    r"\s*((CREATE\s+INDEX|DROP\s+INDEX|CREATE\s+EXTENSION|INSERT|UPDATE|SELECT|COMMENT|ANALYZE|SET|RESET)\b|$)",
+    re.IGNORECASE,
+)
 TAKES = re.compile(r"\b(DELETE\s+FROM|TRUNCATE|DROP\s+(TABLE|COLUMN|SCHEMA|TYPE))\b", re.IGNORECASE)
 
 
@@ -120,8 +125,8 @@ def losses(loader: AtomLoader, order: Iterable[tuple[str, str]]) -> Mapping[tupl
                 lossy += [_name(one)] if _takes(one, key[0], state) else []
                 holds += [_name(one)] if type(one).__name__ in ("CreateModel", "AddField") else []
             for one in inner(operation):
-                why = breaks(one, key[0], known, state)
-                broken += [f"{one.describe()}: {why}"] if why else []
+                why = breaks(one, key[0], known, state) or _unclear(one)
+                broken += [f"{_name(one)}: {why}"] if why else []
             operation.state_forwards(key[0], state)
         found[key] = Loss(tuple(lossy), tuple(holds), tuple(broken))
     return found
@@ -138,6 +143,16 @@ def _takes(operation: Any, app: str, state: ProjectState) -> bool:
         before = model.fields.get(operation.name) if model else None
         return before is not None and narrower(before, operation.field)
     return False
+
+
+def _unclear(operation: Any) -> str | None:
+    """Return why nobody can tell what `operation` breaks, where that is so."""
+    if type(operation).__name__ == "RunSQL":
+        parts = [part for text in _statements(operation.sql) for part in text.split(";")]
+        return None if all(PLAIN.match(part) for part in parts) else "nobody can tell what its SQL changes"
+    if not type(operation).__module__.startswith("django."):
+        return "nobody can tell what an operation of the project's own changes"
+    return None
 
 
 def _statements(sql: Any) -> Iterator[str]:
@@ -186,7 +201,7 @@ def breaks(operation: Any, app: str, known: Collection[tuple[str, str]], state: 
             return "it may write what no longer fits"
         if before is not None and not before.unique and operation.field.unique:
             return "it may write the same value twice"
-    if kind in ("AddConstraint", "AlterUniqueTogether"):
+    if kind in ("AddConstraint", "AddConstraintNotValid", "AlterUniqueTogether"):
         return "it does not know the new rule, and may break it"
     return None
 

@@ -16,12 +16,21 @@ NEW_MODEL = (
     "migrations.AddField('Bill', 'item', models.ForeignKey('Item', models.CASCADE)),"
     "migrations.AddConstraint('Bill', models.UniqueConstraint(fields=['item'], name='once'))"
 )
+OWN = """
+import inspect
+from django.contrib.postgres.operations import AddConstraintNotValid
+CHECK = "condition" if "condition" in inspect.signature(models.CheckConstraint).parameters else "check"
+class Own(migrations.RunPython):
+    def __init__(self):
+        super().__init__(migrations.RunPython.noop, migrations.RunPython.noop)
+"""
 LIVES = {
     "a field that may be NULL": "migrations.AddField('Item', 'size', models.IntegerField(null=True))",
     "a field of a default in the database": "migrations.AddField('Item', 'size', models.IntegerField(db_default=1))",
     "a model, with what makes it whole": NEW_MODEL,
     "an index": "migrations.AddIndex('Item', models.Index(fields=['name'], name='names'))",
     "a field that takes more": "migrations.AlterField('Item', 'name', models.CharField(max_length=99))",
+    "an index by SQL": "migrations.RunSQL('CREATE INDEX names ON shop_item (name); ANALYZE shop_item;', 'DROP INDEX names')",
     "rows": "migrations.RunPython(lambda apps, editor: None, lambda apps, editor: None)",
 }
 BREAKS = {
@@ -29,6 +38,10 @@ BREAKS = {
     "a field that is gone": "migrations.RemoveField('Item', 'note')",
     "a field of another name": "migrations.RenameField('Item', 'note', 'text')",
     "a rule": "migrations.AddConstraint('Item', models.UniqueConstraint(fields=['name'], name='once'))",
+    "a rule for rows to come": "AddConstraintNotValid('Item', models.CheckConstraint(name='named', **{CHECK: ~models.Q(name='')}))",
+    "a change by SQL": "migrations.RunSQL('ALTER TABLE shop_item RENAME note TO text', 'ALTER TABLE shop_item RENAME text TO note')",
+    "an index and a change by SQL": "migrations.RunSQL('DROP INDEX IF EXISTS x; ALTER TABLE shop_item RENAME note TO text', 'SELECT 1')",
+    "an operation of the project's own": "Own()",
     "rows that SQL takes": "migrations.RunSQL('DELETE FROM shop_item', 'SELECT 1')",
 }
 
@@ -40,7 +53,7 @@ def two(database: Any, make: Any, migration: Any) -> Any:
     def write(operations: str) -> tuple[Any, Any]:
         files = {"0001_initial": migration(ITEM)}
         v1 = make(database, "v1", {"shop": dict(files)})
-        files["0002_more"] = migration(operations, ("shop", "0001_initial"))
+        files["0002_more"] = migration(operations, ("shop", "0001_initial"), code=OWN)
         v2 = make(database, "v2", {"shop": files})
         assert v1.run("forward").exit_status == 0
         assert v2.run("forward", "--accept-loss").moved == (0, "done", [], ["shop.0002_more"])
