@@ -72,6 +72,7 @@ def test_what_it_says_of_each_migration(make: Any, migration: Callable[..., str]
             "atomic": False,
             "irreversible": ["RunPython(drop)", "RunSQL(DELETE FROM shop_item)"],
             "lossy": ["RunSQL(DELETE FROM shop_item)"],
+            "breaks": ["RunSQL(DELETE FROM shop_item): nobody can tell what its SQL changes"],
             "rollback": "it is a cache",
         },
         {
