@@ -90,6 +90,12 @@ class Worker:
         assert answer, "Django itself fails on what we left"
         return list(answer["plan"])
 
+    def use(self) -> list[str]:
+        """Return what goes wrong for this build's code on the schema that is there."""
+        answer = self.ask({"use": True})
+        assert answer
+        return list(answer["wrong"])
+
     def migrate(self, *arguments: str) -> Answer:
         """Run Django's own migrate."""
         answer = self.ask({"migrate": arguments})

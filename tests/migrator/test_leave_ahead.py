@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+
+from . import fleet as fleets
+from .fleet import Fleet, emptied, travel
+from .histories import History, histories
+from .test_walks import LONG, NESTING, SHORT
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
@@ -102,3 +113,55 @@ def test_a_migration_of_which_nobody_knows_what_it_breaks(two: Any, database: An
 def test_by_the_environment(two: Any) -> None:
     v1, _ = two(LIVES["an index"])
     assert v1.run("forward", LASTGOOD_LEAVE_AHEAD="yes").result["reason"] == REASON
+
+
+class Neighbours:
+    """Goes from each build of a history to the next, and asks the one before whether the database may stay; then its code is tried."""
+
+    def __init__(self, fleet: Fleet, database: Any, folder: Path) -> None:
+        self.fleet, self.database, self.folder = fleet, database, folder
+        self.numbers = count(1)
+        self.counts: Counter[str] = Counter()
+
+    def go(self, history: History) -> None:
+        folder = self.folder / str(next(self.numbers))
+        try:
+            builds = {}
+            for build, tree in history.trees.items():
+                fleets.write(folder / build, tree)
+                builds[build] = self.fleet.build(folder / build, build, self.database.django)
+            for older, newer in zip(builds, list(builds)[1:], strict=False):
+                emptied(self.database.connection)
+                assert builds[older].run("forward").exit_status == 0
+                before = builds[older].use()
+                if travel(builds, newer, "--accept-loss").status != "done":
+                    continue
+                asked = builds[older].run("forward", "--leave-ahead")
+                stays = asked.result["reason"] == REASON
+                wrong = builds[older].use()
+                assert wrong == before or not stays, asked.stdout
+                self.counts["left" if stays else "broken" if wrong != before else "back for nothing"] += 1
+        finally:
+            self.fleet.close_workers()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def neighbours(fleet: Fleet, shared: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Neighbours]:
+    neighbours = Neighbours(fleet, shared, tmp_path_factory.mktemp("neighbours"))
+    yield neighbours
+    print("\n" + ", ".join(f"{number} {what}" for what, number in neighbours.counts.items()))
+
+
+@settings(SHORT, max_examples=30)
+@given(histories(nesting=NESTING))
+def test_the_code_lives_with_what_is_left(neighbours: Neighbours, history: History) -> None:
+    neighbours.go(history)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+@settings(LONG, max_examples=300)
+@given(histories(builds=6, changes=2, nesting=NESTING))
+def test_the_code_lives_with_what_is_left_long(neighbours: Neighbours, history: History) -> None:
+    neighbours.go(history)

@@ -7,8 +7,9 @@ A worker takes requests, one JSON object a line. First {"folder", "environment"}
     {"arguments": […], "fault": null or {"how": "kill" | "terminate" | "cut" | "deaf", "at": 3}}    run the migrator
     {"migrate": […]}                                                                               run Django's own migrate
     {"plain": true}                                                                                what that would still do
+    {"use": true}                                                                                  write and read, as its code does
 
-and answers {"exit_status", "stdout", "stderr", "statements"}, the last one {"plan"}.
+and answers {"exit_status", "stdout", "stderr", "statements"}, the last two {"plan"} and {"wrong"}.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import sys
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
+
+APPS = ("a", "s", "z")  # those of histories.py
 
 
 def serve(path: str) -> None:
@@ -68,6 +71,8 @@ def work(connection: socket.socket) -> None:
             answer(stream, migrate(request["migrate"]))
         elif request.get("plain"):
             answer(stream, plain())
+        elif request.get("use"):
+            answer(stream, use())
         else:
             answer(stream, run(request["arguments"], request.get("fault")))
 
@@ -124,6 +129,32 @@ def plain() -> dict[str, Any]:
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     connection.close()
     return {"plan": [str(migration) for migration, _ in plan]}
+
+
+def use() -> dict[str, Any]:
+    """Make, read, change and delete a row by each of this build's models; return what went wrong. Nothing of it stays."""
+    from django.db import connection, transaction
+    from django.db.migrations.loader import MigrationLoader
+    from migrator.__main__ import set_up
+
+    set_up()
+    wrong = []
+    for model in MigrationLoader(None).project_state().apps.get_models():
+        if model._meta.app_label not in APPS:
+            continue
+        try:
+            with transaction.atomic():
+                model.objects.all().delete()
+                row = model.objects.create(mark="used")
+                row = model.objects.get(pk=row.pk)
+                row.mark = "changed"
+                row.save()
+                row.delete()
+                transaction.set_rollback(True)
+        except Exception as error:
+            wrong.append(f"{model._meta.label}: {type(error).__name__}")
+    connection.close()
+    return {"wrong": wrong}
 
 
 if __name__ == "__main__":
