@@ -85,7 +85,13 @@ def show_plan(args: Namespace) -> int:
         moved = frozenset().union(*(names.originals(key) for key in phase.migrations))
         applied = applied - moved if phase.direction == "back" else applied | moved
     status = end.status if stopped else "done" if phases else "nothing"
-    result = {"status": status, "reason": end.reason if stopped else None, "target": wanted.build, "phases": described}
+    result = {
+        "status": status,
+        "reason": end.reason if stopped else None,
+        "target": wanted.build,
+        "phases": described,
+        "leave_ahead": bool(phases) and plan.may_stay_ahead(facts, wanted),
+    }
     print(json.dumps(result) if args.json else _plan_text(result))
     return {"needs": 3, "refused": 4}.get(status, 0)
 
@@ -146,6 +152,10 @@ def _plan_text(result: dict[str, Any]) -> str:
             for key in segment["migrations"]:
                 lines += [f"     {key}  ({kind})", *_migration_text(details[key], phase["direction"])]
         lines += _predecessor_text(phase["predecessor"])
+    if result["leave_ahead"]:
+        lines.append(
+            f"   the code of build {result['target']} can live with what is there: its service can go back first (--leave-ahead)"
+        )
     if result["reason"]:
         lines = [line for line in lines if not line.startswith("nothing")] + [f"{result['status']}: {result['reason']}"]
     return "\n".join(lines)

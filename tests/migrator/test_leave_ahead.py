@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -81,6 +82,9 @@ def test_what_the_code_can_live_with_stays(operations: str, two: Any, database: 
     assert (run.moved, run.result["reason"], run.result["needs"]) == ((0, "nothing", [], []), REASON, None)
     assert (database.schema(), database.applied("shop")) == (before, ["shop.0001_initial", "shop.0002_more"])
     # And the way back is open as ever.
+    assert json.loads(v2.run("plan", "--to", "build:v1", "--json").stdout)["leave_ahead"] is True
+    said = v2.run("plan", "--to", "build:v1").stdout.splitlines()[-1]
+    assert said == "   the code of build v1 can live with what is there: its service can go back first (--leave-ahead)"
     run = v1.run("forward")
     assert (run.exit_status, run.result["needs"]) == (3, "v2")
     assert v2.run("back", "--to", "build:v1").moved == (0, "done", ["shop.0002_more"], [])
@@ -89,9 +93,10 @@ def test_what_the_code_can_live_with_stays(operations: str, two: Any, database: 
 
 @pytest.mark.parametrize("operations", BREAKS.values(), ids=BREAKS)
 def test_what_the_code_can_not_live_with_goes_first(operations: str, two: Any) -> None:
-    v1, _ = two(operations)
+    v1, v2 = two(operations)
     run = v1.run("forward", LASTGOOD_LEAVE_AHEAD="yes")
     assert (run.exit_status, run.result["status"], run.result["needs"]) == (3, "needs", "v2")
+    assert json.loads(v2.run("plan", "--to", "build:v1", "--json").stdout)["leave_ahead"] is False
 
 
 def test_a_build_that_lacks_something_is_not_only_behind(two: Any, database: Any, make: Any, migration: Any) -> None:

@@ -134,12 +134,12 @@ def plain() -> dict[str, Any]:
 def use() -> dict[str, Any]:
     """Make, read, change and delete a row by each of this build's models; return what went wrong. Nothing of it stays."""
     from django.db import connection, transaction
-    from django.db.migrations.loader import MigrationLoader
     from migrator.__main__ import set_up
+    from migrator.graph import AtomLoader
 
     set_up()
     wrong = []
-    for model in MigrationLoader(None).project_state().apps.get_models():
+    for model in AtomLoader().project_state().apps.get_models():
         if model._meta.app_label not in APPS:
             continue
         try:
