@@ -23,7 +23,7 @@ ROWS = ("4.2/here/14", "5.2/here/15", "5.2/here/16", "5.2/image/17", "6.0/image/
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = (
     *("test_back_and_forward", "test_squashed", "test_not_atomic", "test_refusals", "test_interruptions", "test_check"),
-    *("test_neighbours", "test_concurrency", "test_faults"),
+    *("test_neighbours", "test_concurrency", "test_faults", "test_leave_ahead"),
 )
 
 
