@@ -145,6 +145,36 @@ def _takes(operation: Any, app: str, state: ProjectState) -> bool:
     return False
 
 
+def _breaks_altered(before: Any, after: Any) -> str | None:
+    if before.db_column != after.db_column or getattr(before, "db_table", None) != getattr(after, "db_table", None):
+        return "it knows only the old name"
+    if before.null and not after.null:
+        return "it may write NULL"
+    if narrower(before, after) or _target(before) != _target(after):
+        return "it may write what no longer fits"
+    if not before.unique and after.unique:
+        return "it may write the same value twice"
+    if _filled(before) and not _filled(after) and not after.null:
+        return "its INSERT leaves the value to the database, which has none any more"
+    return None
+
+
+def _filled(field: Any) -> bool:
+    """Return whether the database itself has a value for `field`; db_default is Django 5.0's."""
+    from django.db.models import NOT_PROVIDED
+
+    return getattr(field, "db_default", NOT_PROVIDED) is not NOT_PROVIDED
+
+
+def _target(field: Any) -> tuple[str, str]:
+    """Return the model and the field that a relation points to; nothing for any other field."""
+    relation = getattr(field, "remote_field", None)
+    if relation is None:
+        return "", ""
+    model = relation.model if isinstance(relation.model, str) else relation.model._meta.label
+    return model.lower(), getattr(relation, "field_name", None) or ""
+
+
 def _unclear(operation: Any) -> str | None:
     """Return why nobody can tell what `operation` breaks, where that is so."""
     if type(operation).__name__ == "RunSQL":
@@ -189,18 +219,14 @@ def breaks(operation: Any, app: str, known: Collection[tuple[str, str]], state: 
         return "it knows only the old name"
     if kind == "AddField":
         field = operation.field
-        default = getattr(field, "has_db_default", lambda: False)()
-        if field.many_to_many or field.null or default or getattr(field, "generated", False):
+        if field.many_to_many or field.null or _filled(field) or getattr(field, "generated", False):
             return None
         return "its INSERT has no value for it; give it db_default, or let it be NULL"
+    if kind == "AlterOrderWithRespectTo":
+        return "it knows nothing of the order, or writes one that is gone"
     if kind == "AlterField":
         before = state.models[app, model].fields.get(operation.name) if (app, model) in state.models else None
-        if before is not None and before.null and not operation.field.null:
-            return "it may write NULL"
-        if before is not None and narrower(before, operation.field):
-            return "it may write what no longer fits"
-        if before is not None and not before.unique and operation.field.unique:
-            return "it may write the same value twice"
+        return _breaks_altered(before, operation.field) if before is not None else None
     if kind in ("AddConstraint", "AddConstraintNotValid", "AlterUniqueTogether"):
         return "it does not know the new rule, and may break it"
     return None
