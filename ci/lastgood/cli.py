@@ -68,13 +68,13 @@ def lock_base(options: argparse.Namespace) -> None:
     from lastgood import bundle
     from lastgood.lock import both
     from lastgood.lock.seeds import Seeds
-    from lastgood.report.terminal import step
+    from lastgood.report.terminal import counted, step
 
     file = Path(options.seeds) if options.seeds else bundle.path("docker/base.toml")
     with step(f"resolve {file.name}") as shown:
         upgrade = frozenset() if options.upgrade is None else frozenset(options.upgrade) or None
         found = both.Seeded(Seeds.read(file), file.with_suffix(".lock")).make(None, upgrade)
-        shown.note(f"{len(found)} change" if len(found) == 1 else f"{len(found)} changes")
+        shown.note(counted(len(found), "change"))
     _changes(options, found, f"{file.with_suffix('.lock')} is up to date")
 
 

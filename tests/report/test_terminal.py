@@ -128,3 +128,7 @@ def test_on_a_terminal_the_running_step_has_a_clock(variables: dict[str, str], m
     assert running.wait(timeout=30) == 0
     os.close(ours)
     assert f"\r\x1b[K{mark} base  done" in seen.decode()
+
+
+def test_counted() -> None:
+    assert [terminal.counted(number, "change") for number in (0, 1, 2)] == ["0 changes", "1 change", "2 changes"]

@@ -9,7 +9,7 @@ from lastgood.deploy.aws import Session, explained
 from lastgood.deploy.progress import line_of
 from lastgood.deploy.stack import BACK, DONE, ONLY_DELETABLE, Event, Stack, settled
 from lastgood.errors import FailedNotRestored, FailedRestored
-from lastgood.report.terminal import say, step
+from lastgood.report.terminal import counted, say, step
 
 if TYPE_CHECKING:
     from lastgood.project import Project
@@ -53,5 +53,5 @@ def bootstrap(project: Project, environment: str) -> dict[str, Any]:
                 raise FailedRestored(f"{stack.name} was not updated: {cause}\nit is as it was before")
             if status not in DONE:
                 raise FailedNotRestored(f"{stack.name} is {status or 'absent'}: {cause}")
-            shown.note(f"{len(change.changes)} change{'' if len(change.changes) == 1 else 's'}")
+            shown.note(counted(len(change.changes), "change"))
     return {"stack": stack.name, "status": str(stack.status()), **stack.outputs()}

@@ -15,7 +15,7 @@ from lastgood.deploy.progress import Progress, plain
 from lastgood.deploy.record import BuildFacts, Record, Release
 from lastgood.deploy.stack import DONE, ONLY_DELETABLE, Stack, settled
 from lastgood.errors import FailedNotRestored, FailedRestored, LastgoodError, Refused, UsageError
-from lastgood.report.terminal import say, step
+from lastgood.report.terminal import counted, say, step
 
 if TYPE_CHECKING:
     from lastgood.project import Project
@@ -169,7 +169,7 @@ class Attempt:
                 shown.note("nothing to change")
                 return
             self.progress.shown = {one["resource"] for one in change.changes}
-            shown.note(f"{len(change.changes)} change{'' if len(change.changes) == 1 else 's'}")
+            shown.note(counted(len(change.changes), "change"))
         try:
             self.stack.execute(change)
         except BaseException:

@@ -14,7 +14,7 @@ from lastgood.lock.changes import Change
 from lastgood.lock.debian import Lock
 from lastgood.lock.seeds import Seeds
 from lastgood.project import Project
-from lastgood.report.terminal import step
+from lastgood.report.terminal import counted, step
 
 
 def lock(project: Project, names: Iterable[str] | None) -> list[Change]:
@@ -29,7 +29,7 @@ def lock(project: Project, names: Iterable[str] | None) -> list[Change]:
     if own:
         with step("lock Debian packages") as shown:
             found += own.make(project.image.mirror, deb_chosen)
-            shown.note(f"{len(found)} change" if len(found) == 1 else f"{len(found)} changes")
+            shown.note(counted(len(found), "change"))
     elif packages.lock_file(project).is_file():
         packages.lock_file(project).unlink()  # the project adds no packages any more: the bundle's lock is its own
     with step("lock Python packages") as shown:
@@ -38,7 +38,7 @@ def lock(project: Project, names: Iterable[str] | None) -> list[Change]:
             python.write(project, after)
         moved = changes.python(before.lock, after.lock)
         moved += changes.python(before.builds, after.builds, kind="build")
-        shown.note(f"{len(moved)} change" if len(moved) == 1 else f"{len(moved)} changes")
+        shown.note(counted(len(moved), "change"))
     return found + moved
 
 

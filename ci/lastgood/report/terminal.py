@@ -65,6 +65,11 @@ def megabytes(value: float) -> str:
     return f"{value / 1e6:.1f} MB" if value >= 1e5 else f"{value / 1e3:.1f} kB"
 
 
+def counted(number: int, noun: str) -> str:
+    """As `1 change` or `3 changes`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     """A plain table with two spaces between columns; columns whose index is in `right` are aligned right."""
     cells = [list(header), *[list(row) for row in rows]]
