@@ -220,7 +220,7 @@ def run(executor: Executor, segments: Iterable[Segment], direction: str, done: l
             state = _segment(executor, part, None if backwards else state, until)
         except TooMuchAtOnce as error:
             if len(part) == 1:
-                raise
+                raise MigratorError(f"{error}: raise it, or make several migrations of this one") from error
             progress(f"{error}: going on in two halves")
             segments[:0] = segment.halves()
             state = None
@@ -271,7 +271,7 @@ def _failure(migration: Migration, error: Exception, *, atomic: bool) -> Migrato
     again = TRY_AGAIN.get(sqlstate(error) or "")
     progress(f"failed   {text}")
     if sqlstate(error) == OUT_OF_MEMORY and atomic:
-        return TooMuchAtOnce(f"{text} (max_locks_per_transaction of the server bounds what one transaction can do)")
+        return TooMuchAtOnce(f"{text} (the server's max_locks_per_transaction bounds what one transaction can lock)")
     if again and atomic:
         return Busy(f"{text} ({again}: try again)")
     return MigratorError(text)

@@ -180,7 +180,8 @@ def test_more_than_one_transaction_can_lock(most: int, database: Any, make: Any,
         assert run.moved == (5, "failed", [], [])
         assert run.result["reason"] == (
             "shop.0002_more: OperationalError: out of shared memory "
-            "(max_locks_per_transaction of the server bounds what one transaction can do)"
+            "(the server's max_locks_per_transaction bounds what one transaction can lock): "
+            "raise it, or make several migrations of this one"
         )
         assert database.applied("shop") == ["shop.0001_first"]
         return
