@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+pytest_plugins = ["fixtures.archive", "fixtures.registry"]
+
 # A shell that starts us in the background has us ignore Ctrl-C, and every program that we start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

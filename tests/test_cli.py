@@ -137,7 +137,7 @@ def test_an_error_is_an_annotation_on_github(
         raise UsageError("100% wrong:\nline two")
 
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    monkeypatch.setattr("lastgood.project.load", fails)
+    monkeypatch.setattr("lastgood.config.project.load", fails)
     assert cli.main(["scan", "--project", str(shop)]) == 2
     expected = "lastgood: 100% wrong:\nline two\n::error title=lastgood::100%25 wrong:%0Aline two\n"
     assert capsys.readouterr().err == expected
@@ -168,7 +168,7 @@ def test_exit_statuses(
     def fails(_folder: Path) -> None:
         raise raised
 
-    monkeypatch.setattr("lastgood.project.load", fails)
+    monkeypatch.setattr("lastgood.config.project.load", fails)
     assert cli.main(["scan"]) == status
     assert capsys.readouterr().err == said
 

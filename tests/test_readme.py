@@ -9,8 +9,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from lastgood import project
 from lastgood.cli import parser
+from lastgood.config import project
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

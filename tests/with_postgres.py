@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from lastgood import project
+from lastgood.config import project
 from lastgood.errors import LastgoodError, UsageError
 from lastgood.local import engine, postgres
 from lastgood.report.terminal import step

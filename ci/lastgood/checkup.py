@@ -56,18 +56,18 @@ def _engine() -> tuple[str, bool, str]:
 
 
 def _mirror() -> tuple[str, bool, str]:
-    from lastgood.image import base
-    from lastgood.lock import mirror
+    from lastgood.debian import mirror
+    from lastgood.image import roots
 
     try:
-        found = mirror.find(None, base.lock().suite)
+        found = mirror.find(None, roots.lock().suite)
     except LastgoodError as error:
         return "debian mirror", False, str(error)
     return "debian mirror", True, f"named by {found.origin}"
 
 
 def _project(folder: Path) -> tuple[str, bool, str]:
-    from lastgood import project
+    from lastgood.config import project
 
     try:
         found = project.load(folder)

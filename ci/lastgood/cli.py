@@ -14,8 +14,8 @@ from lastgood import __version__
 from lastgood.errors import LastgoodError, Refused, UsageError
 
 if TYPE_CHECKING:
+    from lastgood.config.project import Project
     from lastgood.lock.changes import Change
-    from lastgood.project import Project
 
 _EPILOG = """\
 exit status: 0 done or good · 1 refused, nothing touched · 2 usage or configuration · 3 failed, last good is back · 4 failed and not back
@@ -24,7 +24,7 @@ progress goes to standard error, the result to standard output; --json makes it 
 
 
 def _project(options: argparse.Namespace) -> Project:
-    from lastgood import project
+    from lastgood.config import project
 
     return project.load(Path(options.project))
 
@@ -66,8 +66,8 @@ def _changes(options: argparse.Namespace, found: list[Change], without: str) -> 
 def lock_base(options: argparse.Namespace) -> None:
     """resolve the Debian packages of a base.toml to its lock (for those who keep the bundle)"""
     from lastgood import bundle
+    from lastgood.debian.seeds import Seeds
     from lastgood.lock import both
-    from lastgood.lock.seeds import Seeds
     from lastgood.report.terminal import counted, step
 
     file = Path(options.seeds) if options.seeds else bundle.path("docker/base.toml")
@@ -155,15 +155,14 @@ def sbom(options: argparse.Namespace) -> None:
 
 def push(options: argparse.Namespace) -> None:
     """push the last build to the environment's registry, only what is missing there"""
+    from lastgood.cache import store
     from lastgood.deploy import registry
     from lastgood.image import build as builder
-    from lastgood.image import push as pusher
-    from lastgood.image import store
-    from lastgood.project import cache
+    from lastgood.registry import push as pusher
 
     project = _project(options)
     image = builder.last(project)
-    with store.using(cache()):
+    with store.using(store.cache()):
         facts = pusher.push(image, registry.find(project, options.environment))
     registry.handed_over(project, options.environment, image, str(facts["image"]))
     registry.recorded(project, options.environment, image, str(facts["image"]))
@@ -172,11 +171,10 @@ def push(options: argparse.Namespace) -> None:
 
 def cache(options: argparse.Namespace) -> None:
     """what the cache of downloads and layers holds, by kind; --prune what is old or too much, --clear all that no build needs"""
-    from lastgood import project
-    from lastgood.image import prune
+    from lastgood.cache import prune, store
     from lastgood.report.terminal import megabytes
 
-    folder = project.cache()
+    folder = store.cache()
     removed, freed = (0, 0)
     if options.prune or options.clear:
         removed, freed = (prune.clear if options.clear else prune.prune)(folder)

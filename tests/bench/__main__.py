@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lastgood.cache import store
 from lastgood.errors import LastgoodError, UsageError
 from lastgood.image import build as builder
-from lastgood.image import store
 from lastgood.local import engine
 from lastgood.report.terminal import step
 

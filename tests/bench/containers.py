@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lastgood.config.project import Project
 from lastgood.errors import UsageError
 from lastgood.local import postgres
-from lastgood.project import Project
 
 from bench.projects import Subject
 from bench.roots import LABEL

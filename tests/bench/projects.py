@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lastgood import project
-from lastgood.image import store
+from lastgood.cache import store
+from lastgood.config import project
 from lastgood.report.terminal import step
 
 from bench.machine import run

@@ -2,7 +2,7 @@
 as docker-library compiles it.
 
 Every one is made once and kept under .lastgood/bench/roots by its recipe. Where packages come from is the machine's business
-(`lastgood.lock.mirror`); the address is in no file that is kept.
+(`lastgood.debian.mirror`); the address is in no file that is kept.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lastgood.image import store
-from lastgood.lock import debian, mirror
+from lastgood.cache import store
+from lastgood.debian import locks, mirror
 from lastgood.report.terminal import step
 
 from bench.machine import run
@@ -25,7 +25,7 @@ from bench.machine import run
 SUITE = "trixie"
 PYTHON = "3.13"
 LABEL = "lastgood.bench"
-_KEYRING = Path(debian.__file__).with_name("debian-archive-keyring.pgp")
+_KEYRING = Path(locks.__file__).with_name("debian-archive-keyring.pgp")
 # What Debian's own slim images leave out.
 _SLIM = (
     "path-exclude=/usr/share/doc/*",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import zstandard
-from lastgood.image import store
+from lastgood.cache import store
 
 GZIP = 6  # what `docker push` uses
 ZSTD = 19

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from lastgood import project
+from lastgood.config import project
 from lastgood.demo import versions
 from lastgood.errors import UsageError
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from lastgood.config.project import Environment
 from lastgood.deploy import smoke, verify
 from lastgood.deploy.record import BuildFacts, Record
-from lastgood.project import Environment
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -65,7 +65,7 @@ def test_codes() -> None:
 
 
 def test_a_local_cloud_that_never_was(tmp_path: Any) -> None:
-    from lastgood.project import Environment, ImageSettings, LocalSettings, Project
+    from lastgood.config.project import Environment, ImageSettings, LocalSettings, Project
 
     environments = {"local": Environment("local", "board-local")}
     project = Project(tmp_path, "board", tmp_path, "board.settings", ImageSettings(), LocalSettings(), environments)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lastgood.project import LOCKS
+from lastgood.config.project import LOCKS
 
 ROOT = Path(__file__).resolve().parents[2]
 

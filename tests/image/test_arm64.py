@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lastgood import project
+from lastgood.config import project
 from lastgood.image import build as builder
-from lastgood.image.platform import ARM64, native
-from lastgood.lock import merge
+from lastgood.platform import ARM64, native
+from lastgood.python import merge
 
 pytestmark = pytest.mark.slow
 

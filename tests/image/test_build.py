@@ -24,14 +24,15 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from lastgood import bundle, cli, project
+from lastgood import bundle, cli
+from lastgood.config import project
+from lastgood.config.project import Project
 from lastgood.errors import LastgoodError, UsageError
-from lastgood.image import assemble, base, dependencies, layers, oci, pycache, trace
+from lastgood.image import assemble, dependencies, layers, oci, roots, trace
 from lastgood.image import build as builder
 from lastgood.image.build import Image
-from lastgood.image.platform import native
-from lastgood.lock import merge
-from lastgood.project import Project
+from lastgood.platform import native
+from lastgood.python import merge, pycache
 from lastgood.report import terminal
 from lastgood.scan import measure
 
@@ -259,7 +260,7 @@ def test_byte_code_does_not_depend_on_what_else_is_compiled(
     make_project: MakeProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All files at once, or one alone: the same bytes, although they share names."""
-    root = base.runtime(make_project(), native())
+    root = roots.runtime(make_project(), native())
     text = "NAMES = {'shared', 'x y', shared_%s := 'shared_one'}\ndef shared_one(): return 'shared_two'\n"
     sources = {f"app/{name}.py": (text % name).encode() for name in ("one", "two", "three")}
     made = {}
@@ -364,7 +365,7 @@ def test_two_platforms_are_one_index(
     lock = merge.written([entry for entry in entries if entry.name in ("asgiref", "django", "sqlparse")])
     shop = make_project(changed={"pyproject.toml": toml, "requirements.txt": lock})
     for module, name, made in (
-        (base, "runtime", base.runtime),
+        (roots, "runtime", roots.runtime),
         (dependencies, "prepare", dependencies.prepare),
     ):
         foreign = tmp_path / name / "tree"

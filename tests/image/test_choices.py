@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lastgood import project
+from lastgood.config import project
+from lastgood.config.project import Project
 from lastgood.errors import UsageError
 from lastgood.image import choices
-from lastgood.project import Project
 
 KNOWN = frozenset({"s3", "ssm", "sts", "ec2", "cloudformation"})
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from lastgood.errors import UsageError
-from lastgood.image import compiling, wheels
-from lastgood.image.platform import AMD64, ARM64
+from lastgood.platform import AMD64, ARM64
+from lastgood.python import compiling, wheels
 
 ZERO = "0" * 64
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lastgood.image import oci
 
 if TYPE_CHECKING:
-    from .conftest import MakeImage
+    from fixtures.registry import MakeImage
 
 
 def test_the_configuration(make_image: MakeImage) -> None:

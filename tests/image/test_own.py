@@ -14,11 +14,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from lastgood import project
+from lastgood.config import project
+from lastgood.config.project import Project
 from lastgood.errors import UsageError
 from lastgood.image import build as builder
 from lastgood.image import own
-from lastgood.project import Project
 
 import docker
 

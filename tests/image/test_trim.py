@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from lastgood.image import bytecode, trim
+from lastgood.image import trim
 from lastgood.image.trim import Choices
+from lastgood.python import bytecode
 
 TOP = "usr/local/lib/python3.13/dist-packages"
 ONE, TWO = (

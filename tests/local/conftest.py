@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import Any
 
 import pytest
-from lastgood import project as projects
-from lastgood.image import base, layers
-from lastgood.image.platform import native
+from lastgood.config import project as projects
+from lastgood.config.project import Project
+from lastgood.image import layers, roots
 from lastgood.local import account, cloud, state, virtualenv
-from lastgood.project import Project
+from lastgood.platform import native
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -77,7 +77,7 @@ def _image(project: Project, scratch: Path) -> str:
     program.mkdir()
     shutil.copy(HERE / "server.py", program)
     archive = scratch / "image.tar"
-    layers.write([(base.runtime(None, native()), ""), (program, "srv")], archive)
+    layers.write([(roots.runtime(None, native()), ""), (program, "srv")], archive)
     client = docker.DockerClient.from_env(timeout=120)
     with archive.open("rb") as file:
         client.api.import_image_from_data(

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 from docker.client import DockerClient
+from lastgood.config.project import Project
 from lastgood.deploy import registry
 from lastgood.errors import UsageError
 from lastgood.local import account, cloud, emulator, state
 from lastgood.local.ports import listening
-from lastgood.project import Project
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

@@ -5,10 +5,10 @@ import stat
 from pathlib import Path
 
 import pytest
-from lastgood import project as projects
+from lastgood.config import project as projects
+from lastgood.config.project import Project
 from lastgood.errors import UsageError
 from lastgood.local import state
-from lastgood.project import Project
 
 CLOUD = state.LocalCloud(
     endpoint_url="http://127.0.0.1:4566",

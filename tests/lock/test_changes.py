@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from lastgood.debian.locks import Lock, Package
 from lastgood.lock import changes
-from lastgood.lock.debian import Lock, Package
 
 OLD = """\
 asgiref==3.8 \\

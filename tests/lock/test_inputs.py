@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lastgood import project
+from lastgood.config import project
+from lastgood.config.project import Project
 from lastgood.errors import Refused, UsageError
 from lastgood.lock import inputs, python
-from lastgood.project import Project
 
 BODY = "iniconfig==2.0.0 \\\n    --hash=sha256:aa\n    # via -r requirements.in\n"
 STALE = (

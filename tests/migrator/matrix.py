@@ -15,8 +15,9 @@ import tempfile
 from pathlib import Path
 
 from lastgood.errors import LastgoodError, UsageError
-from lastgood.image import base, python, wheels
-from lastgood.image.platform import native
+from lastgood.image import roots
+from lastgood.platform import native
+from lastgood.python import wheels
 from lastgood.report.terminal import step
 
 ROWS = ("4.2/here/14", "5.2/here/15", "5.2/here/16", "5.2/image/17", "6.0/image/18", "6.1/image/18")
@@ -49,7 +50,7 @@ def run(row: str) -> int:
         environment = {"LASTGOOD_TEST_PACKAGES": str(folder / "packages"), "LASTGOOD_TEST_DJANGO": django}
         wanted, target = [f"Django=={django}.*"], []
         if interpreter == "image":
-            environment["LASTGOOD_TEST_PYTHON"] = str(python.wrapper(base.wheels(None), folder / "bin"))
+            environment["LASTGOOD_TEST_PYTHON"] = str(interpreter.wrapper(roots.wheels(None), folder / "bin"))
             wanted, target = [*wanted, "psycopg[binary]"], list(wheels._target(native()))
         with step(f"Django {django}, Python {interpreter}"):
             command = [

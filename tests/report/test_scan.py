@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lastgood import project
+from lastgood.config import project
 from lastgood.report import sarif, scan, treemap
 from lastgood.scan.findings import RULES
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lastgood.image import platform
+from lastgood import platform
 from lastgood.scan import closure, elf, measure, view
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("gcc"), reason="needs a C compiler")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from lastgood.project import Budget
+from lastgood.config.project import Budget
 from lastgood.scan import budget, contents, cost
 from lastgood.scan.contents import Cause, Contents
 from lastgood.scan.findings import Finding, judge

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from lastgood import cli
+from lastgood.config.project import Budget
 from lastgood.image.build import Image
-from lastgood.project import Budget
 from lastgood.report import scan as report
 from lastgood.scan import contents, measure
 

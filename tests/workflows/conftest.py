@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lastgood.project import LOCKS
+from lastgood.config.project import LOCKS
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = "acme/bundle"

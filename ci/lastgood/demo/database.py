@@ -9,10 +9,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lastgood.config.project import Project
 from lastgood.errors import UsageError
-from lastgood.image import base, dependencies, python
-from lastgood.image.platform import native
-from lastgood.project import Project
+from lastgood.image import dependencies, roots
+from lastgood.platform import native
+from lastgood.python import interpreter
 
 _LOOK = """
 import hashlib, json, os, psycopg
@@ -65,10 +66,10 @@ def forward(project: Project, url: str, source: Path, migrator: Path, identity: 
 def _run(
     project: Project, url: str, arguments: list[str], before: str = "", extra: dict[str, str] | None = None
 ) -> dict[str, Any]:
-    root = base.runtime(project, native())
-    packages = dependencies.whole(project) / python.DIST_PACKAGES
-    done = python.run(
-        python.wrapper(root, root.parent / "bin"),
+    root = roots.runtime(project, native())
+    packages = dependencies.whole(project) / interpreter.DIST_PACKAGES
+    done = interpreter.run(
+        interpreter.wrapper(root, root.parent / "bin"),
         arguments,
         environment=(extra or {}) | {"DATABASE_URL": url, "PYTHONPATH": f"{before}{packages}"},
     )

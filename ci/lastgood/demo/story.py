@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from lastgood import bundle
+from lastgood.config.project import Project, load
 from lastgood.demo import database, page, versions
 from lastgood.demo.visitor import Visitor
 from lastgood.errors import LastgoodError, UsageError
 from lastgood.local import state
 from lastgood.local.state import LocalCloud
-from lastgood.project import Project, load
 from lastgood.report.terminal import bold, say, seconds, step, table
 
 

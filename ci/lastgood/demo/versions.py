@@ -12,9 +12,9 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from lastgood.config.project import LOCKS, Project
 from lastgood.errors import UsageError
 from lastgood.image import commit
-from lastgood.project import LOCKS, Project
 
 _MODEL = "app/releases/models.py"
 _TEMPLATE = "app/releases/templates/releases/list.html"

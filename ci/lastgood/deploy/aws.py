@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from lastgood.errors import UsageError
 
 if TYPE_CHECKING:
+    from lastgood.config.project import Project
     from lastgood.local.state import LocalCloud
-    from lastgood.project import Project
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -12,7 +12,7 @@ from lastgood.errors import FailedNotRestored, FailedRestored
 from lastgood.report.terminal import counted, say, step
 
 if TYPE_CHECKING:
-    from lastgood.project import Project
+    from lastgood.config.project import Project
 
 
 @explained

@@ -18,7 +18,7 @@ from lastgood.errors import FailedNotRestored, FailedRestored, LastgoodError, Re
 from lastgood.report.terminal import counted, say, step
 
 if TYPE_CHECKING:
-    from lastgood.project import Project
+    from lastgood.config.project import Project
 
 FIRST_ANSWER = 300.0  # seconds for a new load balancer's name to be known everywhere
 INTERRUPTED = "interrupted by hand"

@@ -9,7 +9,7 @@ from lastgood.deploy.record import Record
 from lastgood.report.terminal import table
 
 if TYPE_CHECKING:
-    from lastgood.project import Project
+    from lastgood.config.project import Project
 
 
 @explained

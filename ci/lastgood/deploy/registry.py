@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from lastgood.config.project import Project
 from lastgood.deploy.aws import Session, code
 from lastgood.deploy.record import BuildFacts, Record
 from lastgood.errors import UsageError
 from lastgood.image.build import Image, last
-from lastgood.image.push import Registry
 from lastgood.local import state
-from lastgood.project import Project
+from lastgood.registry.push import Registry
 from lastgood.report.terminal import step
 from lastgood.scan import contents
 

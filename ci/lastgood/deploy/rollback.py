@@ -10,7 +10,7 @@ from lastgood.deploy.record import Record, Release
 from lastgood.errors import Refused
 
 if TYPE_CHECKING:
-    from lastgood.project import Project
+    from lastgood.config.project import Project
 
 
 @explained

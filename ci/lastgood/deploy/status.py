@@ -12,7 +12,7 @@ from lastgood.deploy.stack import BACK, DONE, Stack
 from lastgood.report.terminal import mapping_lines
 
 if TYPE_CHECKING:
-    from lastgood.project import Project
+    from lastgood.config.project import Project
 
 
 @explained

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from lastgood import bundle
+from lastgood.cache import store
+from lastgood.config.project import Project
 from lastgood.errors import UsageError
-from lastgood.image import base, built, compress, dependencies, dockerfile, layers, oci, pycache, source, store, trace
+from lastgood.image import built, compress, dependencies, dockerfile, layers, oci, roots, source, trace
 from lastgood.image.built import Image, Variant
 from lastgood.image.commit import Commit
 from lastgood.image.layers import Layer
-from lastgood.image.platform import ALL, native
-from lastgood.project import Project, cache
+from lastgood.platform import ALL, native
+from lastgood.python import pycache
 from lastgood.report.terminal import megabytes, step
 
 MIGRATOR = "opt/lastgood/migrator"
@@ -33,14 +35,14 @@ def build(project: Project, made_from: Commit, key: str) -> Image:
         for platform in platforms:
             named = f" {platform.name}" if len(platforms) > 1 else ""
             for title, prepared, named_by in (
-                ("base", base.runtime, base.runtime_key),
+                ("base", roots.runtime, roots.runtime_key),
                 ("dependencies", dependencies.prepare, dependencies.key),
             ):
                 with step(f"{title}{named}"):
                     tree, named_key = prepared(project, platform), named_by(project, platform)
                     waiting[platform.name].append(pool.submit(_layer, project, title, named_key, tree))
                     keys[title, platform.name] = named_key
-        with store.workspace(cache() / "work", f"{project.name}-") as work:
+        with store.workspace(store.cache() / "work", f"{project.name}-") as work:
             shared, manifest = _application(project, made_from, work, keys)
         with step("compress") as shown:
             parts = {name: [future.result() for future in futures] + shared for name, futures in waiting.items()}
@@ -58,7 +60,7 @@ def _layer(project: Project, name: str, key: str, tree: Path, prefix: str = "") 
 def kept(name: str, key: str, method: str, trees: Callable[[], list[tuple[Path, str]]], *, once: bool = True) -> Layer:
     """The layer of that key, written from `trees()` unless the cache has it."""
     recipe = hashlib.sha256(f"{key}\0{layers.RECIPE}\0{compress.RECIPE}\0{once}".encode()).hexdigest()
-    target = cache() / "layers" / f"{name}-{recipe[:24]}-{method}"
+    target = store.cache() / "layers" / f"{name}-{recipe[:24]}-{method}"
 
     def make(folder: Path) -> None:
         layers.write(trees(), folder / "layer.tar")
@@ -82,8 +84,8 @@ def _application(
     What runs, runs on this machine's own platform, whether or not the image is for it; `keys` has what is known already.
     """
     here = native()
-    root, method = base.runtime(project, here), project.image.compression
-    root_key = keys.get(("base", here.name)) or base.runtime_key(project, here)
+    root, method = roots.runtime(project, here), project.image.compression
+    root_key = keys.get(("base", here.name)) or roots.runtime_key(project, here)
     tree_key = keys.get(("dependencies", here.name)) or dependencies.key(project, here)
     stage = work / "stage"
     with step("static files and manifest") as shown:
@@ -100,7 +102,7 @@ def _application(
                 migrator_key,
             )
         )
-        tree = cache() / "static" / made.static / "tree"
+        tree = store.cache() / "static" / made.static / "tree"
         static = kept("static", f"{made.static}", method, lambda: [(tree, made.place)])
         shown.note(megabytes(static.compressed))
     with step("application") as shown:

@@ -12,15 +12,16 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from lastgood import bundle
+from lastgood import bundle, platform
+from lastgood.cache import prune, store
+from lastgood.config.project import LOCKS, Project
 from lastgood.errors import UsageError
-from lastgood.image import built, commit, oci, platform, prune, source, store
+from lastgood.image import built, commit, oci, source
 from lastgood.image.built import Image as Image
 from lastgood.image.built import Variant as Variant
 from lastgood.image.built import last as last
-from lastgood.project import LOCKS, Project, cache
 
-_CODE = ("image", "lock", "project.py")
+_CODE = ("cache", "config", "debian", "image", "lock", "python", "platform.py")
 
 
 def build(project: Project, *, allow_dirty: bool = False) -> Image:
@@ -29,15 +30,15 @@ def build(project: Project, *, allow_dirty: bool = False) -> Image:
     Raises UsageError or Refused; then the previous build is still the newest one, and no half image is left.
     """
     made_from = commit.read(project.root, allow_dirty=allow_dirty)
-    with store.using(cache()):
+    with store.using(store.cache()):
         key = whole_key(project, made_from)
         found = built.again(project, made_from.build, key)
         if found:
             return found
         image = _make(project, made_from, key)
         built.keep(project, image)
-        prune.register(cache(), built.file(project))
-    prune.automatic(cache())
+        prune.register(store.cache(), built.file(project))
+    prune.automatic(store.cache())
     return image
 
 
@@ -87,7 +88,7 @@ def load(project: Project, image: Image, tag: str = "") -> str:
         )
     tag = tag or f"{project.name}:{image.build}"
     archive = image.folder / "image.tar"
-    with store.using(cache()), store.room(image.folder):
+    with store.using(store.cache()), store.room(image.folder):
         oci.archive(archive, image.document("config", variant), variant.layers, tag)
     try:
         with contextlib.closing(docker.client.from_env()) as engine, archive.open("rb") as file:

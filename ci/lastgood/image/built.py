@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from lastgood.cache import store
+from lastgood.config.project import Project
 from lastgood.errors import UsageError
-from lastgood.image import store
 from lastgood.image.layers import Layer
-from lastgood.project import Project
 
 
 @dataclass(frozen=True)

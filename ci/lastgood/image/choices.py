@@ -12,10 +12,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from lastgood.cache import store
+from lastgood.config.project import Project
 from lastgood.errors import UsageError
-from lastgood.image import base, commit, python, store
-from lastgood.image.platform import native
-from lastgood.project import Project, cache
+from lastgood.image import commit, roots
+from lastgood.platform import native
+from lastgood.python import interpreter
 
 _WORD = re.compile(rb"""["']([a-z0-9][a-z0-9-]{1,40})["']""")
 
@@ -65,7 +67,7 @@ def words(body: bytes, known: frozenset[str]) -> frozenset[str]:
 
 def known_services(tree: Path) -> frozenset[str]:
     """The services that the botocore in `tree` has models of; empty without botocore."""
-    data = tree / python.DIST_PACKAGES / "botocore/data"
+    data = tree / interpreter.DIST_PACKAGES / "botocore/data"
     return frozenset(path.name for path in data.iterdir() if path.is_dir()) if data.is_dir() else frozenset()
 
 
@@ -73,7 +75,7 @@ def services_of_distributions(tree: Path) -> frozenset[str]:
     """The services that installed code names which itself uses boto3 or botocore (as a storage backend does)."""
     known = known_services(tree)
     found: set[str] = set()
-    top = tree / python.DIST_PACKAGES
+    top = tree / interpreter.DIST_PACKAGES
     for file in top.rglob("*.py") if known else ():
         if file.relative_to(top).parts[0] not in ("boto3", "botocore", "s3transfer"):
             body = file.read_bytes()
@@ -144,18 +146,18 @@ def asks_finders(body: bytes) -> bool:
 
 def finders_of_distributions(tree: Path) -> bool:
     """Whether installed code other than Django's and WhiteNoise's (which do when the settings say so) mentions the finders."""
-    top = tree / python.DIST_PACKAGES
+    top = tree / interpreter.DIST_PACKAGES
     files = (file for file in top.rglob("*.py") if file.relative_to(top).parts[0] not in ("django", "whitenoise"))
     return any(asks_finders(file.read_bytes()) for file in files)
 
 
 def _settings(project: Project, tree: Path, key: str) -> dict[str, Any] | None:
     """What the settings say; from the cache as long as the files that they read are the same. None where they can't be imported."""
-    if not (tree / python.DIST_PACKAGES / "django/conf").is_dir():
+    if not (tree / interpreter.DIST_PACKAGES / "django/conf").is_dir():
         return None
     facts = [_ASK, key, str(project.app), project.settings, sorted(project.image.environment.items())]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
-    file = cache() / "settings" / f"{name}.json"
+    file = store.cache() / "settings" / f"{name}.json"
     try:
         known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         if known["seen"] == _hashes(project.app, known["seen"]):
@@ -178,19 +180,21 @@ def _hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def _asked(project: Project, tree: Path) -> dict[str, Any] | None:
-    root = base.runtime(project, native())
+    root = roots.runtime(project, native())
     # Settings may write when they are imported: they run in a copy, which the next build removes where this one is killed.
-    with store.workspace(cache() / "work", f"{project.name}-") as work:
+    with store.workspace(store.cache() / "work", f"{project.name}-") as work:
         copy = work / "app"
         for name in commit.files(project.app):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(project.app / name, copy / name)
         environment = {
-            "PYTHONPATH": f"{copy}:{tree / python.DIST_PACKAGES}",
+            "PYTHONPATH": f"{copy}:{tree / interpreter.DIST_PACKAGES}",
             "DJANGO_SETTINGS_MODULE": project.settings,
         }
-        program = python.wrapper(root, root.parent / "bin")
-        done = python.run(program, ["-c", _ASK], environment=environment | dict(project.image.environment), cwd=copy)
+        program = interpreter.wrapper(root, root.parent / "bin")
+        done = interpreter.run(
+            program, ["-c", _ASK], environment=environment | dict(project.image.environment), cwd=copy
+        )
     if done.returncode:
         return None
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -19,10 +19,12 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from lastgood.cache import store
+from lastgood.config.project import Project
 from lastgood.errors import UsageError
-from lastgood.image import base, bytecode, choices, imports, python, store, trim, wheels
-from lastgood.image.platform import Platform, native
-from lastgood.project import Project, cache
+from lastgood.image import choices, roots, trim
+from lastgood.platform import Platform, native
+from lastgood.python import bytecode, imports, interpreter, wheels
 
 RECIPE = 7
 
@@ -37,7 +39,7 @@ def requirements(project: Project) -> Path:
 
 def whole_key(project: Project, platform: Platform) -> str:
     """A sha256 of all that the whole tree is made from."""
-    facts = [RECIPE, platform.name, wheels.key(project, platform), base.lock(project).key("runtime", platform.debian)]
+    facts = [RECIPE, platform.name, wheels.key(project, platform), roots.lock(project).key("runtime", platform.debian)]
     # Without comments: the header names the hash of all inputs, which changes with every word in requirements.in.
     lines = requirements(project).read_text(encoding="utf-8").splitlines()
     body = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
@@ -50,25 +52,25 @@ def whole(project: Project, platform: Platform | None = None) -> Path:
 
     def make(folder: Path) -> None:
         tree = folder / "tree"
-        target = tree / python.DIST_PACKAGES
+        target = tree / interpreter.DIST_PACKAGES
         wheels.install(project, requirements(project), platform, folder / "wheels", target)
         shutil.rmtree(folder / "wheels")
-        interpreter = base.runtime(project, native())
+        root = roots.runtime(project, native())
         bytecode.compile_files(
-            tree, (path for path in target.rglob("*.py") if path.is_file() and not path.is_symlink()), interpreter
+            tree, (path for path in target.rglob("*.py") if path.is_file() and not path.is_symlink()), root
         )
         owners = recorded(target)
-        base.write_owners(tree, owners, "python:unknown")
+        roots.write_owners(tree, owners, "python:unknown")
         by_owner = imports.modules(_below(json.loads((folder / "owners.json").read_text(encoding="utf-8"))))
         facts: dict[str, Any] = {"services": sorted(choices.services_of_distributions(tree)), "modules": by_owner}
         facts["finders"] = choices.finders_of_distributions(tree)
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
-    return store.entry(cache() / "dependencies" / f"whole-{whole_key(project, platform)[:24]}", make) / "tree"
+    return store.entry(store.cache() / "dependencies" / f"whole-{whole_key(project, platform)[:24]}", make) / "tree"
 
 
 def _below(owners: dict[str, str]) -> dict[str, str]:
-    top = f"{python.DIST_PACKAGES}/"
+    top = f"{interpreter.DIST_PACKAGES}/"
     return {path.removeprefix(top): owner for path, owner in owners.items() if path.startswith(top)}
 
 
@@ -80,7 +82,7 @@ def recorded(target: Path) -> dict[str, str]:
         with record.open(newline="", encoding="utf-8") as file:
             for row in csv.reader(file):
                 if row:
-                    owners[f"{python.DIST_PACKAGES}/{row[0].removeprefix('../../')}"] = owner
+                    owners[f"{interpreter.DIST_PACKAGES}/{row[0].removeprefix('../../')}"] = owner
     return owners
 
 
@@ -127,7 +129,7 @@ def key(project: Project, platform: Platform) -> str:
 
 
 def _key(project: Project, platform: Platform, choice: trim.Choices) -> str:
-    facts = [trim.RECIPE, whole_key(project, platform), base.runtime_key(project, platform), asdict(choice)]
+    facts = [trim.RECIPE, whole_key(project, platform), roots.runtime_key(project, platform), asdict(choice)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -145,26 +147,26 @@ def prepare(project: Project, platform: Platform) -> Path:
         work = opened(project, platform, tree, choice)
         for step in trim.STEPS:
             trim.apply(work, step)
-        base.write_owners(tree, work.owners, "python:unknown")
+        roots.write_owners(tree, work.owners, "python:unknown")
         (folder / "failed.json").write_text(json.dumps(_prove(project, platform, tree)), encoding="utf-8")
 
-    return store.entry(cache() / "dependencies" / _key(project, platform, choice)[:24], make) / "tree"
+    return store.entry(store.cache() / "dependencies" / _key(project, platform, choice)[:24], make) / "tree"
 
 
 def opened(project: Project, platform: Platform, tree: Path, choice: trim.Choices) -> trim.Tree:
     """`tree`, a copy of the whole one, ready to be trimmed."""
     owners = json.loads((whole(project, platform).parent / "owners.json").read_text(encoding="utf-8"))
-    bundle = base.runtime(project, platform) / "etc/ssl/certs/ca-certificates.crt"
-    return trim.Tree(tree, owners, choice, bundle, on_django(tree / python.DIST_PACKAGES))
+    bundle = roots.runtime(project, platform) / "etc/ssl/certs/ca-certificates.crt"
+    return trim.Tree(tree, owners, choice, bundle, on_django(tree / interpreter.DIST_PACKAGES))
 
 
 def _prove(project: Project, platform: Platform, tree: Path) -> dict[str, str]:
     origin = whole(project, platform)
     facts = json.loads((origin.parent / "facts.json").read_text(encoding="utf-8"))
     if platform == native():
-        return imports.prove(origin, tree, base.runtime(project, platform), facts["modules"])
+        return imports.prove(origin, tree, roots.runtime(project, platform), facts["modules"])
     # Another platform's modules can't be imported here.
-    top = tree / python.DIST_PACKAGES
+    top = tree / interpreter.DIST_PACKAGES
     names = {path.relative_to(top).as_posix(): "" for path in top.rglob("*") if path.is_file()}
     before = dict.fromkeys(name for of_it in facts["modules"].values() for name in of_it)
     gone = imports.missing(before, names)
@@ -178,5 +180,5 @@ def _prove(project: Project, platform: Platform, tree: Path) -> dict[str, str]:
 def without(project: Project) -> list[str]:
     """The modules of dependencies that can't be imported for want of what the project says it does without."""
     failed = json.loads((prepare(project, native()).parent / "failed.json").read_text(encoding="utf-8"))
-    absent = [re.compile(base.ABSENT[part]) for part in project.image.without]
+    absent = [re.compile(roots.ABSENT[part]) for part in project.image.without]
     return sorted(name for name, error in failed.items() if any(one.search(error) for one in absent))

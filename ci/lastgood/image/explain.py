@@ -9,9 +9,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from lastgood.image import base, dependencies, layers, python, trim
-from lastgood.image.platform import native
-from lastgood.project import Project, cache
+from lastgood.cache import store
+from lastgood.config.project import Project
+from lastgood.image import dependencies, layers, roots, trim
+from lastgood.platform import native
+from lastgood.python import interpreter
 from lastgood.report.terminal import megabytes, table
 
 _STATIC = {
@@ -70,16 +72,16 @@ def waterfall(project: Project) -> list[dict[str, Any]]:
     ):
         scratch = Path(name)
         rows = _Rows(scratch, pool)
-        base.unpacked("runtime", project, platform, scratch / "packages")
+        roots.unpacked("runtime", project, platform, scratch / "packages")
         rows.add("base", "Debian packages as they are", scratch / "packages")
-        base.make_runtime(project, platform, scratch / "base", lambda step, root: rows.add("base", step, root))
+        roots.make_runtime(project, platform, scratch / "base", lambda step, root: rows.add("base", step, root))
         _dependencies(project, scratch, rows)
         return rows.finished()
 
 
 def _folder() -> Path:
-    cache().mkdir(parents=True, exist_ok=True)
-    return cache()
+    store.cache().mkdir(parents=True, exist_ok=True)
+    return store.cache()
 
 
 def _dependencies(project: Project, scratch: Path, rows: _Rows) -> None:
@@ -108,7 +110,7 @@ def notes(project: Project) -> list[str]:
         said.append(
             f"AWS services, {origin}: {', '.join(choice.services)} (and {', '.join(trim.CREDENTIALS)} for credentials)"
         )
-    elif (dependencies.whole(project) / python.DIST_PACKAGES / "botocore/data").is_dir():
+    elif (dependencies.whole(project) / interpreter.DIST_PACKAGES / "botocore/data").is_dir():
         said.append(
             "AWS services: no source names one, so all stay; name them as aws-services in [tool.lastgood.image]"
         )

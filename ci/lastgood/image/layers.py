@@ -15,8 +15,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lastgood.cache import store
 from lastgood.errors import UsageError
-from lastgood.image import compress, store
+from lastgood.image import compress
+from lastgood.report.text import readable
 
 RECIPE = 1  # counted up when the same files give other bytes
 _WORLD_WRITABLE = {"tmp": 0o1777}
@@ -93,11 +95,6 @@ def _readable(name: str) -> str:
     except UnicodeEncodeError:
         raise UsageError(f"the name of {readable(name)} is not UTF-8: rename it, then build again") from None
     return name
-
-
-def readable(name: str) -> str:
-    """A file name in no encoding, its odd bytes shown as `\\xff`."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _add(archive: tarfile.TarFile, name: str, path: Path | None) -> None:

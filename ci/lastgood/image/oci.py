@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lastgood.image import store
+from lastgood.cache import store
 from lastgood.image.layers import Layer
 
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"

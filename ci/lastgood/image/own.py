@@ -22,13 +22,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lastgood import bundle
+from lastgood import bundle, platform
+from lastgood.cache import store
+from lastgood.config.project import Project
 from lastgood.errors import UsageError
-from lastgood.image import assemble, dockerfile, layers, platform, source, store
+from lastgood.image import assemble, dockerfile, layers, source
 from lastgood.image.built import Image
 from lastgood.image.commit import Commit
 from lastgood.image.layers import Layer
-from lastgood.project import Project, cache
 from lastgood.report.terminal import megabytes, say, step
 
 LIMITS = (
@@ -66,7 +67,7 @@ def build(project: Project, made_from: Commit, key: str) -> Image:
         )
     if not file.is_file():
         raise UsageError(f"{file} does not exist: [tool.lastgood.image] dockerfile names it")
-    with store.workspace(cache() / "work", f"{project.name}-") as work, _engine(file) as engine:
+    with store.workspace(store.cache() / "work", f"{project.name}-") as work, _engine(file) as engine:
         tag = f"lastgood-build/{project.name}:latest"  # stays in the engine: its layers are what the next build begins from
         with step(f"{file.name} by the engine"):
             source.copy(project.root, work / "context")
@@ -200,7 +201,7 @@ def _read(tar: tarfile.TarFile, name: str) -> bytes:
 
 def _layer(tar: tarfile.TarFile, name: str, diff_id: str, method: str, number: int) -> Layer:
     """The engine's layer as the cache has it: its files are as the engine made them, only its compression is ours."""
-    target = cache() / "layers" / f"own-{diff_id[7:31]}-{method}"
+    target = store.cache() / "layers" / f"own-{diff_id[7:31]}-{method}"
 
     def make(folder: Path) -> None:
         body = _read(tar, name)

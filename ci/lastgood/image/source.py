@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from lastgood.errors import UsageError
-from lastgood.image import commit, layers
+from lastgood.image import commit
+from lastgood.report.text import readable
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,7 @@ def _check_name(app: Path, name: str) -> None:
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise UsageError(
-            f"the name of {app.name}/{layers.readable(name)} is not UTF-8: rename it, then build again"
-        ) from None
+        raise UsageError(f"the name of {app.name}/{readable(name)} is not UTF-8: rename it, then build again") from None
 
 
 def _checked_link(app: Path, name: str, known: set[str]) -> str:
@@ -81,12 +80,12 @@ def _checked_link(app: Path, name: str, known: set[str]) -> str:
     top = os.path.realpath(app)
     if leads.startswith(("/", "../")) or leads == ".." or not (real == top or real.startswith(f"{top}/")):
         raise UsageError(
-            f"{app.name}/{name} is a link to {layers.readable(link)}, which leaves {app}: nothing outside gets into the image; put the "
+            f"{app.name}/{name} is a link to {readable(link)}, which leaves {app}: nothing outside gets into the image; put the "
             "file itself there, or remove the link"
         )
     if leads not in known:
         raise UsageError(
-            f"{app.name}/{name} is a link to {layers.readable(link)}, which is not there or not known to git: add what it leads to, or "
+            f"{app.name}/{name} is a link to {readable(link)}, which is not there or not known to git: add what it leads to, or "
             "remove the link"
         )
     return link

@@ -22,9 +22,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lastgood import bundle
+from lastgood.cache import store
+from lastgood.config.project import Project
 from lastgood.errors import UsageError
-from lastgood.image import python, store
-from lastgood.project import Project, cache
+from lastgood.python import interpreter
 
 RECIPE = 2
 _KEPT = 32  # results with the same names and dependencies; the oldest go first
@@ -105,11 +106,11 @@ def manifest(made: Made, build: str, commit: str) -> bytes:
 
 def make(work: Work) -> Made:
     """What was kept from the same inputs, else what the project's code makes now. Raises UsageError with its error."""
-    folder = cache() / "traces" / _key(work)[:32]
+    folder = store.cache() / "traces" / _key(work)[:32]
     found = _kept(folder, work)
     if found:
         return found
-    with store.workspace(cache() / "work", f"{work.project.name}-run-") as place:
+    with store.workspace(store.cache() / "work", f"{work.project.name}-run-") as place:
         # Settings may write when they are imported, and static files may go below the app: nothing of that may get into the image.
         copy = place / "app"
         shutil.copytree(work.app, copy, symlinks=True)
@@ -146,7 +147,7 @@ def _kept(folder: Path, work: Work) -> Made | None:
             made = Made(**data["made"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        static = cache() / "static" / made.static
+        static = store.cache() / "static" / made.static
         same = static.is_dir() and all(work.files.get(name) == digest for name, digest in data["inside"].items())
         if same and all(_hash(Path(name)) == digest for name, digest in data["outside"].items()):
             for used in (file, folder, static):
@@ -185,7 +186,7 @@ def _hash(path: Path) -> str:
 
 def environment(project: Project, app: Path, tree: Path) -> dict[str, str]:
     """All variables that the project's code sees while building."""
-    paths = [app, bundle.path("docker/migrator").parent, tree / python.DIST_PACKAGES]
+    paths = [app, bundle.path("docker/migrator").parent, tree / interpreter.DIST_PACKAGES]
     return {
         "PYTHONPATH": ":".join(str(path) for path in paths),
         "DJANGO_SETTINGS_MODULE": project.settings,
@@ -194,9 +195,9 @@ def environment(project: Project, app: Path, tree: Path) -> dict[str, str]:
 
 
 def _run(work: Work, place: Path) -> dict[str, list[str]]:
-    program = python.wrapper(work.root, work.root.parent / "bin")
+    program = interpreter.wrapper(work.root, work.root.parent / "bin")
     file = place / "answer.json"
-    done = python.run(
+    done = interpreter.run(
         program,
         ["-c", _PROGRAM, str(file)],
         environment=environment(work.project, place / "app", work.tree),
@@ -234,5 +235,5 @@ def _static(work: Work, place: Path, facts: Mapping[str, object]) -> Made:
     def make(folder: Path) -> None:
         shutil.move(tree, folder / "tree")
 
-    store.entry(cache() / "static" / name, make)
+    store.entry(store.cache() / "static" / name, make)
     return Made(place=where, static=name, manifest=text)

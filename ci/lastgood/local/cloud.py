@@ -14,11 +14,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from lastgood.config.project import Project
 from lastgood.errors import UsageError
 from lastgood.local import account, emulator, engine, ports, state, virtualenv
 from lastgood.local.adapters.settings import ACCOUNT, REGION, Settings
 from lastgood.local.state import LocalCloud
-from lastgood.project import Project
 from lastgood.report.terminal import say, step
 
 LABEL = "lastgood.instance"

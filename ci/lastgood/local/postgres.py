@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lastgood.cache import store
+from lastgood.config.project import Project
+from lastgood.debian import fetch, mirror, unpack
+from lastgood.debian.locks import Lock
+from lastgood.debian.seeds import Seeds
 from lastgood.errors import UsageError
-from lastgood.image import debian, layers, store
-from lastgood.image.platform import native
-from lastgood.lock import mirror
-from lastgood.lock.debian import Lock
-from lastgood.lock.seeds import Seeds
-from lastgood.project import Project, cache
+from lastgood.image import layers
+from lastgood.platform import native
 from lastgood.report.terminal import step
 
 SEEDS = Path(__file__).with_name("postgres.toml")
@@ -77,22 +78,24 @@ def image(client: Any, project: Project) -> str:
 def _build(client: Any, project: Project, name: str) -> None:
     locked = lock()
     packages = locked.packages(STAGE, native().debian)
-    files = debian.fetch(
+    files = fetch.fetch(
         packages,
         lambda: mirror.find(project.image.mirror, locked.suite),
-        cache(),
+        store.cache(),
         mirror.snapshot(project.image.snapshot, locked.resolved),
     )
 
     def make(folder: Path) -> None:
         root = folder / "root"
-        debian.unpack(
+        unpack.unpack(
             [(one.name, files[one.name]) for one in packages], root, lambda path: not path.startswith(_NOT_WANTED)
         )
         _finish(root)
 
-    tree = store.entry(cache() / "postgres" / f"{locked.key(STAGE, native().debian)[:24]}-{RECIPE}", make) / "root"
-    with tempfile.TemporaryDirectory(dir=cache()) as scratch:
+    tree = (
+        store.entry(store.cache() / "postgres" / f"{locked.key(STAGE, native().debian)[:24]}-{RECIPE}", make) / "root"
+    )
+    with tempfile.TemporaryDirectory(dir=store.cache()) as scratch:
         archive = Path(scratch) / "root.tar"
         layers.write([(tree, "")], archive)
         _own(archive, HOME)

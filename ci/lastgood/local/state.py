@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from lastgood.config.project import Project
 from lastgood.errors import UsageError
-from lastgood.project import Project
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lastgood import bundle
+from lastgood.config.project import Project
+from lastgood.debian import chosen, locks, mirror
+from lastgood.debian.locks import Lock
+from lastgood.debian.seeds import Seeds
 from lastgood.errors import Refused, UsageError
-from lastgood.lock import changes, debian, merge, mirror, packages, python
+from lastgood.lock import changes, python
 from lastgood.lock.changes import Change
-from lastgood.lock.debian import Lock
-from lastgood.lock.seeds import Seeds
-from lastgood.project import Project
+from lastgood.python import merge
 from lastgood.report.terminal import counted, step
 
 
@@ -23,17 +25,17 @@ def lock(project: Project, names: Iterable[str] | None) -> list[Change]:
     Raises UsageError where a name is in neither lock, or for what a lock can't be made from.
     """
     before = python.Compiled.read(project)
-    own = _own(project) if packages.has_own(project) else None
-    chosen, deb_chosen = _chosen(names, before, own)
+    own = _own(project) if chosen.has_own(project) else None
+    named, deb_named = _named(names, before, own)
     found: list[Change] = []
     if own:
         with step("lock Debian packages") as shown:
-            found += own.make(project.image.mirror, deb_chosen)
+            found += own.make(project.image.mirror, deb_named)
             shown.note(counted(len(found), "change"))
-    elif packages.lock_file(project).is_file():
-        packages.lock_file(project).unlink()  # the project adds no packages any more: the bundle's lock is its own
+    elif chosen.lock_file(project).is_file():
+        chosen.lock_file(project).unlink()  # the project adds no packages any more: the bundle's lock is its own
     with step("lock Python packages") as shown:
-        after = python.compiled(project, chosen)
+        after = python.compiled(project, named)
         if after != before:
             python.write(project, after)
         moved = changes.python(before.lock, after.lock)
@@ -44,20 +46,20 @@ def lock(project: Project, names: Iterable[str] | None) -> list[Change]:
 
 def check(project: Project, *, prove: bool) -> None:
     """Raises Refused where a lock is not what its inputs say. `prove` makes both anew and compares."""
-    if packages.has_own(project):
+    if chosen.has_own(project):
         try:
-            packages.locked(project)
+            chosen.locked(project)
         except UsageError as error:
             raise Refused(str(error)) from None
         if prove:
             _own(project).prove(project.image.mirror)
-    elif packages.lock_file(project).is_file():
-        raise Refused(f"{packages.lock_file(project)} is of no use, as the project adds no packages: remove it")
+    elif chosen.lock_file(project).is_file():
+        raise Refused(f"{chosen.lock_file(project)} is of no use, as the project adds no packages: remove it")
     python.check(project, prove=prove)
 
 
 def _own(project: Project) -> Seeded:
-    return Seeded(packages.seeds(project), packages.lock_file(project), bundle.path("docker/base.lock"))
+    return Seeded(chosen.seeds(project), chosen.lock_file(project), bundle.path("docker/base.lock"))
 
 
 class Seeded:
@@ -79,7 +81,7 @@ class Seeded:
     def make(self, configured: str | None, upgrade: frozenset[str] | None) -> list[Change]:
         """Resolves and writes the lock; returns what changed. `configured` is the project's mirror."""
         before = self.before()
-        after = debian.resolve(self.seeds, mirror.find(configured, self.seeds.suite), before, upgrade)
+        after = locks.resolve(self.seeds, mirror.find(configured, self.seeds.suite), before, upgrade)
         text = after.text()
         if not self.file.is_file() or self.file.read_text(encoding="utf-8") != text:
             self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -94,15 +96,15 @@ class Seeded:
         A version that Debian has replaced meanwhile does not count: the lock stays right until someone upgrades it.
         """
         before = self.before()
-        after = debian.resolve(self.seeds, mirror.find(configured, self.seeds.suite), before)
+        after = locks.resolve(self.seeds, mirror.find(configured, self.seeds.suite), before)
         wrong = [change for change in changes.debian(before, after) if change.old is None or change.new is None]
         if wrong:
             raise Refused(
-                f"{self.file} is stale: run `{debian.command_for(self.file)}` and commit it; the difference is\n{changes.text(wrong)}"
+                f"{self.file} is stale: run `{locks.command_for(self.file)}` and commit it; the difference is\n{changes.text(wrong)}"
             )
 
 
-def _chosen(
+def _named(
     names: Iterable[str] | None, before: python.Compiled, own: Seeded | None
 ) -> tuple[frozenset[str] | None, frozenset[str] | None]:
     """The Python and the Debian names of what is to be upgraded. Raises UsageError for a name that is in neither lock."""

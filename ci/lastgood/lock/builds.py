@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lastgood import platform
 from lastgood.errors import UsageError
-from lastgood.image import compiling, platform
-from lastgood.lock import merge
 from lastgood.lock.inputs import PYTHON
-from lastgood.lock.tools import Tools
+from lastgood.python import compiling, merge
+from lastgood.python.pip_compile import Tools
 
 _HEAD = f"""\
 #

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lastgood.lock import merge
-from lastgood.lock.debian import Lock, Package
+from lastgood.debian.locks import Lock, Package
+from lastgood.python import merge
 from lastgood.report import terminal
 
 _SECURITY = "debian-security"

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lastgood.config.project import Project
 from lastgood.errors import UsageError
-from lastgood.project import Project
 
 # Counted up whenever another lock comes from the same inputs.
 RECIPE = 1

@@ -7,9 +7,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from lastgood.config.project import Project
 from lastgood.errors import Refused, UsageError
 from lastgood.lock import inputs
-from lastgood.project import Project
 
 LOCK = "requirements.txt"
 BUILDS = "docker/build-requirements.txt"
@@ -87,9 +87,10 @@ def compiled(project: Project, upgrade: frozenset[str] | None) -> Compiled:
 
     Raises UsageError for a requirement that does not exist or fit, or an index that does not answer.
     """
-    from lastgood.image import platform
-    from lastgood.lock import builds, merge, parallel
-    from lastgood.lock.tools import Tools
+    from lastgood import parallel, platform
+    from lastgood.lock import builds
+    from lastgood.python import merge
+    from lastgood.python.pip_compile import Tools
 
     found = inputs.read(project)
     before = Compiled.read(project)
@@ -121,7 +122,7 @@ def compiled(project: Project, upgrade: frozenset[str] | None) -> Compiled:
 
 
 def _no_secrets(body: str) -> None:
-    from lastgood.lock.mask import masked
+    from lastgood.report.text import masked
 
     for line in body.splitlines():
         shown = masked(line)

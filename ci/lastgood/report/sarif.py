@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lastgood import __version__
-from lastgood.project import Project
+from lastgood.config.project import Project
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _SETTINGS = "pyproject.toml"

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lastgood import bundle
+from lastgood.config.project import Project
 from lastgood.errors import UsageError
 from lastgood.image.build import Image
-from lastgood.project import Project
 from lastgood.scan import audit, contents, cost, measure
 from lastgood.scan.contents import Contents
 
@@ -41,7 +41,7 @@ def options(project: Project, image: Image, given: argparse.Namespace) -> measur
 
 def suite() -> str:
     """The Debian release that images are made of."""
-    from lastgood.lock.seeds import Seeds
+    from lastgood.debian.seeds import Seeds
 
     return Seeds.read(bundle.path("docker/base.toml")).suite
 

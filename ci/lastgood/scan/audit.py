@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lastgood.image import store
-from lastgood.project import cache
+from lastgood.cache import store
 from lastgood.scan.findings import Finding
 from lastgood.scan.owners import Distribution, Owners, Package
 
@@ -71,7 +70,7 @@ def _python(distributions: Sequence[Distribution], services: Services) -> Audite
     from pip_audit._service.osv import OsvService
     from pip_audit._service.pypi import PyPIService
 
-    folder = cache() / "audit"
+    folder = store.cache() / "audit"
     what = f"{len(distributions)} Python distributions"
     try:
         exact = [ResolvedDependency(name=one.name, version=Version(one.version)) for one in distributions]
@@ -122,7 +121,7 @@ def _cause(error: BaseException) -> str:
 def _debian(packages: Sequence[Package], services: Services) -> Audited:
     what = f"{len(packages)} Debian packages"
     try:
-        data = _tracker(services.tracker, cache() / "audit/debian.json")
+        data = _tracker(services.tracker, store.cache() / "audit/debian.json")
     except (OSError, ValueError) as error:
         return Audited(not_checked=(f"{what}: Debian's security tracker did not answer ({_cause(error)})",))
     findings = []

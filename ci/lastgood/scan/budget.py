@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lastgood.project import Budget
+from lastgood.config.project import Budget
 from lastgood.report.terminal import megabytes
 from lastgood.scan.contents import Cause, Contents
 from lastgood.scan.findings import Finding

@@ -12,7 +12,7 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lastgood.image.platform import ALL, Platform
+from lastgood.platform import ALL, Platform
 from lastgood.scan.elf import Elf
 from lastgood.scan.view import View
 

@@ -18,9 +18,8 @@ from typing import Any
 
 import zstandard
 
-from lastgood.image import store
+from lastgood.cache import store
 from lastgood.image.layers import Layer
-from lastgood.project import cache
 from lastgood.scan import elf, loads, secrets
 
 # Counted up whenever what is read below changes, so that no cache entry of an older recipe is used.
@@ -84,7 +83,7 @@ class Facts:
 def read(layer: Layer) -> Facts:
     """The facts of a layer, from the cache or from its tar; owners from its owners.json, where it has one."""
     given = f"{RECIPE} {secrets.RECIPE} {codec(layer)} {layer.diff_id} {layer.compressed}"
-    kept = cache() / "scans" / f"{hashlib.sha256(given.encode()).hexdigest()[:24]}.json.gz"
+    kept = store.cache() / "scans" / f"{hashlib.sha256(given.encode()).hexdigest()[:24]}.json.gz"
     data = _kept(kept)
     if data is None:
         data = _read(layer)

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lastgood import bundle
+from lastgood.cache import store
+from lastgood.config.project import Budget
 from lastgood.errors import LastgoodError
-from lastgood.image import store
 from lastgood.image.build import Image
-from lastgood.image.platform import ALL
-from lastgood.project import Budget
+from lastgood.platform import ALL
 from lastgood.report import treemap
 from lastgood.scan import audit, budget, closure, contents, cost, owners, rules, view, weigh
 from lastgood.scan.contents import Contents
@@ -144,9 +144,9 @@ def _library_path(configuration: Mapping[str, Any]) -> list[str]:
 
 def debian_packages(path: str, platform: str, mirror_setting: str | None) -> tuple[str, ...]:
     """The Debian packages that hold the library `path`, as the mirror's indices say; empty where none answers or knows."""
-    from lastgood.lock import contents as index
-    from lastgood.lock import mirror
-    from lastgood.lock.seeds import Seeds
+    from lastgood.debian import contents as index
+    from lastgood.debian import mirror
+    from lastgood.debian.seeds import Seeds
 
     for look in (index.find, index.named):
         try:

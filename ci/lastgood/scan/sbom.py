@@ -24,9 +24,9 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from lastgood import __version__, bundle
+from lastgood.config.project import Project
 from lastgood.errors import LastgoodError
 from lastgood.image.build import Image
-from lastgood.project import Project
 from lastgood.scan import owners, view
 from lastgood.scan.owners import Distribution, Package
 

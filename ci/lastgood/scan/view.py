@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from lastgood import parallel
 from lastgood.image.build import Image
 from lastgood.image.layers import Layer
-from lastgood.lock import parallel
 from lastgood.scan import layer as layer_
 from lastgood.scan.layer import Entry, Facts
 

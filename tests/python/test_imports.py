@@ -1,0 +1,121 @@
+"""The proof that trimming took no code: which modules are imported, and what is said of one that no longer can be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from lastgood.errors import UsageError
+from lastgood.image import roots
+from lastgood.platform import native
+from lastgood.python import imports, interpreter
+
+
+def test_modules() -> None:
+    names = dict.fromkeys(
+        ("a/__init__.py", "a/b.py", "a/__main__.py", "a/not-one.py", "a/x.cpython-313-x86_64-linux-gnu.so", "a/y.abi3.so", "a/t.txt",
+         "a/__pycache__/b.cpython-313.pyc", "bin/c.py"), "python:a",
+    )  # fmt: skip
+    assert imports.modules({**names, "six.py": "python:six"}) == {
+        "python:a": ["a", "a.b", "a.x", "a.y"],
+        "python:six": ["six"],
+    }
+
+
+def test_a_module_that_is_gone_on_another_platform() -> None:
+    assert imports.missing({"a": None, "a.b": None, "a.c": "ImportError"}, {"a/__init__.pyc": "", "a/d.py": ""}) == [
+        "a.b"
+    ]
+
+
+OWNERS = {"python:shop": ["shop", "shop.late"]}
+
+
+def refusal(before: dict[str, str | None], after: dict[str, str | None]) -> str:
+    with pytest.raises(UsageError) as caught:
+        imports.check(before, after, OWNERS)
+    return str(caught.value)
+
+
+def test_what_did_not_import_before_need_not_after() -> None:
+    imports.check(
+        {"shop": "ImportError: no x", "shop.late": None}, {"shop": "ImportError: no y", "shop.late": None}, OWNERS
+    )
+
+
+def test_a_file_that_a_module_reads() -> None:
+    error = (
+        f"FileNotFoundError: [Errno 2] No such file or directory: '/c/tree/{interpreter.DIST_PACKAGES}/shop/docs/a.rst'"
+    )
+    assert refusal({"shop": None}, {"shop": error}) == (
+        "shop of shop can't be imported once the image is trimmed (FileNotFoundError: [Errno 2] No such file or directory: "
+        "'shop/docs/a.rst'): add \"shop/docs/a.rst\" to keep in [tool.lastgood.image] and build again"
+    )
+
+
+def test_a_module_that_reads_its_own_source() -> None:
+    assert refusal({"shop.late": None}, {"shop.late": "OSError: could not get source code"}) == (
+        'shop.late of shop can\'t be imported once the image is trimmed (OSError: could not get source code): add "shop" to keep in '
+        "[tool.lastgood.image] and build again"
+    )
+
+
+def grown(folder: Path, bodies: dict[str, str]) -> Path:
+    top = folder / interpreter.DIST_PACKAGES
+    top.mkdir(parents=True)
+    for name, body in bodies.items():
+        (top / f"{name}.py").write_text(f"{body}\n", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.slow
+def test_what_failed_before_may_fail_after(tmp_path: Path) -> None:
+    whole = grown(tmp_path / "whole", {"shop": "import nothing_like_it", "shop_good": "x = 1"})
+    left = grown(tmp_path / "left", {"shop": "import nothing_like_it", "shop_good": "x = 1"})
+    assert imports.prove(whole, left, roots.runtime(None, native()), {"python:shop": ["shop", "shop_good"]}) == {
+        "shop": "ModuleNotFoundError: No module named 'nothing_like_it'"
+    }
+
+
+@pytest.mark.slow
+def test_what_trimming_broke_is_refused(tmp_path: Path) -> None:
+    whole = grown(tmp_path / "whole", {"shop": "import shop_data", "shop_data": "x = 1"})
+    left = grown(tmp_path / "left", {"shop": "import shop_data"})
+    with pytest.raises(
+        UsageError, match=r"shop of shop can't be imported once the image is trimmed \(ModuleNotFoundError"
+    ):
+        imports.prove(whole, left, roots.runtime(None, native()), {"python:shop": ["shop"]})
+
+
+@pytest.mark.slow
+def test_what_works_only_alone_is_decided_in_its_order(tmp_path: Path) -> None:
+    """`late` fails behind `early`, before trimming as after it: alone it would have worked."""
+    bodies = {
+        "early": "import sys; sys.early = True",
+        "late": "import sys; assert not hasattr(sys, 'early'), 'too late'",
+    }
+    whole, left = grown(tmp_path / "whole", bodies), grown(tmp_path / "left", bodies)
+    failed = imports.prove(whole, left, roots.runtime(None, native()), {"python:shop": ["early", "late"]})
+    assert failed == {"late": "AssertionError: too late"}
+
+
+@pytest.mark.slow
+def test_each_module_is_imported_whatever_the_others_do(tmp_path: Path) -> None:
+    top = tmp_path / interpreter.DIST_PACKAGES
+    top.mkdir(parents=True)
+    bodies = {
+        "shop": "print('noise')", "shop_dies": "import os; os._exit(3)", "shop_exits": "import sys; sys.exit(1)", "shop_good": "x = 1",
+        "shop_killed": "import os; os.kill(os.getpid(), 9)", "shop_last": "import shop_good", "shop_raises": "1 / 0",
+    }  # fmt: skip
+    for name, body in bodies.items():
+        (top / f"{name}.py").write_text(f"{body}\n", encoding="utf-8")
+    by_owner = imports.modules({f"{name}.py": "python:shop" for name in bodies})
+    assert imports.survey(tmp_path, roots.runtime(None, native()), by_owner) == {
+        "shop": None,
+        "shop_dies": "the process ended (status 768)",
+        "shop_exits": "SystemExit: 1",
+        "shop_good": None,
+        "shop_killed": "the process ended (status 9)",
+        "shop_last": None,
+        "shop_raises": "ZeroDivisionError: division by zero",
+    }

@@ -1,0 +1,255 @@
+"""A push sends what the registry lacks, counts it, and gives the registry's own words when it is refused."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import json
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from lastgood.errors import UsageError
+from lastgood.image import oci
+from lastgood.registry import client as protocol
+from lastgood.registry import push as push_module
+from lastgood.registry.push import Registry, push
+from lastgood.report.terminal import megabytes
+
+if TYPE_CHECKING:
+    from fixtures.registry import FakeRegistry, MakeImage
+
+BASE = {"usr/lib/x": b"x" * 20_000}
+
+
+def test_everything_is_sent_once(registry: FakeRegistry, make_image: MakeImage) -> None:
+    image = make_image("abc", base=BASE, application={"app/a.py": b"1"})
+    done = push(image, registry.client)
+    total = image.size + (image.folder / "manifest.json").stat().st_size
+    assert done == {"image": f"{registry.client.host}/shop@{image.digest}", "sent": total, "skipped": 0}
+    assert registry.received == total
+    assert set(registry.blobs) == {image.image_id, *(layer.digest for layer in image.layers)}
+    tag = f"abc-{image.digest[7:19]}"
+    assert set(registry.manifests) == {tag, image.digest}
+    assert registry.manifests[tag] == (image.folder / "manifest.json").read_bytes()
+
+
+def test_a_second_push_sends_nothing(registry: FakeRegistry, make_image: MakeImage) -> None:
+    image = make_image("abc", base=BASE)
+    push(image, registry.client)
+    registry.received = 0
+    registry.asked.clear()
+    done = push(image, registry.client)
+    assert (done["sent"], done["skipped"], registry.received) == (0, image.layers[0].compressed, 0)
+    assert {line.split()[0] for line in registry.asked} == {"HEAD"}
+
+
+def test_a_change_of_code_sends_only_its_layer(registry: FakeRegistry, make_image: MakeImage) -> None:
+    push(make_image("one", base=BASE, application={"app/a.py": b"1"}), registry.client)
+    registry.received = 0
+    image = make_image("two", base=BASE, application={"app/a.py": b"2"})
+    done = push(image, registry.client)
+    assert done["skipped"] == image.layers[0].compressed
+    assert done["sent"] == registry.received
+    assert done["sent"] == sum(
+        [
+            image.layers[1].compressed,
+            *((image.folder / name).stat().st_size for name in ("config.json", "manifest.json")),
+        ]
+    )
+
+
+def test_a_broken_off_push_goes_on_where_it_was(registry: FakeRegistry, make_image: MakeImage) -> None:
+    image = make_image("abc", base=BASE)
+    registry.faults["PUT /v2/shop/manifests/"] = (400, b"")
+    with pytest.raises(UsageError):
+        push(image, registry.client)
+    registry.faults.clear()
+    assert push(image, registry.client)["sent"] == (image.folder / "manifest.json").stat().st_size
+
+
+def refusal(registry: FakeRegistry, image: object) -> str:
+    """The message of a push, with HOST for the registry's address."""
+    with pytest.raises(UsageError) as caught:
+        push(image, registry.client)  # type: ignore[arg-type]
+    assert registry.manifests == {}
+    return str(caught.value).replace(registry.client.host, "HOST")
+
+
+TRIED = (
+    "the registry HOST did not take the blob {{blob}} in 5 tries ({}; 0.0 kB of {{size}} are there): nothing is deployed; push again, what "
+    "is there whole is not sent again"
+)
+DENIED = b'{"errors": [{"code": "DENIED", "message": "requested access to the resource is denied"}]}'
+
+
+@pytest.mark.parametrize(
+    ("request_", "fault", "message"),
+    [
+        (
+            "POST",
+            (401, DENIED),
+            "HOST/shop did not begin an upload (401): requested access to the resource is denied; nothing is deployed",
+        ),
+        ("POST", (404, b""), "HOST/shop did not begin an upload (404): no reason given; nothing is deployed"),
+        ("POST", (202, b""), "HOST/shop did not begin an upload (202): no reason given; nothing is deployed"),
+        ("PUT /v2/shop/blobs", (403, b""), "HOST/shop did not take the blob {blob} (403): no reason given; nothing is deployed"),
+        (
+            "PUT /v2/shop/blobs",
+            (500, b"<html>bad gateway</html>"),
+            TRIED.format("500: <html>bad gateway</html>"),
+        ),
+        ("PUT /v2/shop/manifests", (400, b'{"errors": [{"code": "TAG_INVALID"}]}'),
+         "HOST/shop did not take the manifest abc-{tag} (400): TAG_INVALID; nothing is deployed"),
+        (
+            "PUT /v2/shop/blobs",
+            None,
+            TRIED.format("Remote end closed connection without response"),
+        ),
+    ],
+)  # fmt: skip
+def test_wrong_answers(
+    registry: FakeRegistry, make_image: MakeImage, request_: str, fault: tuple[int, bytes] | None, message: str
+) -> None:
+    image = make_image("abc", base=BASE)
+    registry.faults[request_] = fault
+    # Both blobs are sent at the same time; the largest is waited for first.
+    largest = push_module.blobs(image)[0]
+    assert refusal(registry, image) == message.format(
+        blob=largest.digest[:19], tag=image.digest[7:19], size=megabytes(largest.size)
+    )
+
+
+def test_a_damaged_layer_is_not_sent(registry: FakeRegistry, make_image: MakeImage) -> None:
+    image = make_image("abc", base={"usr/lib/x": os.urandom(20_000)})
+    blob = image.layers[0].blob
+    blob.write_bytes(blob.read_bytes()[:-1] + b"?")
+    assert refusal(registry, image) == (
+        f"the layer base in the cache is not {image.layers[0].digest}: it was damaged; remove it with `lastgood cache --clear`, build and "
+        "push again"
+    )
+    assert image.layers[0].digest not in registry.blobs
+
+
+@pytest.mark.parametrize("drops", [[700], [0, 700], [-1]])
+def test_a_dropped_connection_sends_only_the_rest(
+    registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch, drops: list[int]
+) -> None:
+    monkeypatch.setattr(protocol, "CHUNK", 1000)
+    body = os.urandom(2500)
+    registry.drops = list(drops)
+    arrived: list[int] = []
+    registry.client.blob(oci.digest(body), body, arrived.append)
+    assert registry.blobs == {oci.digest(body): body}
+    assert registry.received == len(body), "no byte was sent twice"
+    assert sum(arrived) == len(body)
+    assert registry.pauses == [0.25 * 2**number for number in range(len(drops))]
+
+
+def test_a_break_in_every_piece(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "CHUNK", 1000)
+    body = os.urandom(3500)
+    registry.drops = [1000, 300, 0]
+    registry.client.blob(oci.digest(body), body)
+    assert registry.blobs == {oci.digest(body): body}
+    assert registry.received == len(body)
+    uploads = [line.split()[0] for line in registry.asked if "/uploads/" in line]
+    assert uploads == ["POST", "PATCH", "GET", "PATCH", "GET", "PATCH", "GET", "PATCH", "PATCH", "PUT"]
+    assert registry.pauses == [0.25, 0.25, 0.25], "progress begins the count anew"
+
+
+def test_a_registry_that_always_drops(registry: FakeRegistry, make_image: MakeImage) -> None:
+    image = make_image("abc", base=BASE)
+    registry.drops = [0] * 100
+    message = refusal(registry, image)
+    assert "in 5 tries (" in message
+    assert message.endswith("are there): nothing is deployed; push again, what is there whole is not sent again")
+    assert registry.blobs == {}
+
+
+def test_an_answer_that_was_lost(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry took the blob, and the connection broke before it could say so."""
+    body = b"x" * 100
+    client = registry.client
+    finish = client._finish
+
+    def lost(*arguments: object) -> object:
+        finish(*arguments)  # type: ignore[arg-type]
+        raise protocol._DroppedError("gone")
+
+    monkeypatch.setattr(client, "_finish", lost)
+    client.blob(oci.digest(body), body)
+    assert registry.blobs == {oci.digest(body): body}
+    assert registry.received == 100
+
+
+def test_a_busy_registry_is_asked_again(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = registry.client
+    answers = iter([(429, {"retry-after": "7"}), (503, {}), (200, {})])
+
+    class Connection:
+        def request(self, *_arguments: object, **_more: object) -> None:
+            self.status, self.found = next(answers)
+
+        def getresponse(self) -> Connection:
+            return self
+
+        def getheaders(self) -> list[tuple[str, str]]:
+            return list(self.found.items())
+
+        def read(self) -> bytes:
+            return b""
+
+    monkeypatch.setattr(client, "_connection", Connection)
+    assert client.has("blobs", "sha256:x")
+    assert registry.pauses == [7.0, 0.5]
+
+
+def test_several_platforms_are_one_index(registry: FakeRegistry, make_image: MakeImage) -> None:
+    platforms = ("linux/amd64", "linux/arm64")
+    image = make_image("abc", platforms, base=BASE, application={"app/a.py": b"1"})
+    done = push(image, registry.client)
+    assert done["image"] == f"{registry.client.host}/shop@{image.digest}"
+    assert len({variant.layers[1].digest for variant in image.variants}) == 1, "the application is one layer for both"
+    assert len(registry.blobs) == 5
+    assert set(registry.manifests) == {
+        f"abc-{image.digest[7:19]}", image.digest, *(variant.digest for variant in image.variants)
+    }  # fmt: skip
+    index = json.loads(registry.manifests[image.digest])
+    assert index["mediaType"] == "application/vnd.oci.image.index.v1+json"
+    assert [entry["platform"] for entry in index["manifests"]] == [
+        {"os": "linux", "architecture": "amd64"},
+        {"os": "linux", "architecture": "arm64", "variant": "v8"},
+    ]
+    puts = [line for line in registry.asked if line.startswith("PUT /v2/shop/manifests/")]
+    assert puts[-1].endswith(f"abc-{image.digest[7:19]}"), "the tag is given when all that it names is there"
+    registry.received = 0
+    assert push(image, registry.client)["sent"] == registry.received == 0
+
+
+def test_a_registry_that_changes_the_manifest(registry: FakeRegistry, make_image: MakeImage) -> None:
+    image = make_image("abc", base=BASE)
+    registry.faults[f"HEAD /v2/shop/manifests/{image.digest}"] = (404, b"")
+    with pytest.raises(UsageError) as caught:
+        push(image, registry.client)
+    assert str(caught.value) == f"{registry.client.host} took build abc but does not have {image.digest}: push again"
+
+
+def test_no_registry(make_image: MakeImage) -> None:
+    with pytest.raises(UsageError) as caught:
+        push(make_image("abc", base=BASE), Registry("127.0.0.1:9", "shop", pause=lambda _seconds: None))
+    assert str(caught.value) == (
+        "the registry 127.0.0.1:9 does not answer ([Errno 111] Connection refused; asked 5 times): is it up, and is the address right?"
+    )
+
+
+def test_ecr() -> None:
+    token = base64.b64encode(b"AWS:secret").decode()
+    found = Registry.ecr("1234.dkr.ecr.eu-central-1.amazonaws.com/team/shop", token)
+    assert (found.host, found.repository) == ("1234.dkr.ecr.eu-central-1.amazonaws.com", "team/shop")
+    assert found.authorization == f"Basic {token}"
+    assert token not in repr(found)
+    assert dataclasses.replace(found, authorization=None) == Registry(found.host, "team/shop")
+    with pytest.raises(binascii.Error):
+        Registry.ecr("1234.dkr.ecr.eu-central-1.amazonaws.com/shop", "not base64!")
