@@ -56,11 +56,10 @@ def _engine() -> tuple[str, bool, str]:
 
 
 def _mirror() -> tuple[str, bool, str]:
-    from lastgood.debian import mirror
-    from lastgood.image import roots
+    from lastgood.debian import chosen, mirror
 
     try:
-        found = mirror.find(None, roots.lock().suite)
+        found = mirror.find(None, chosen.bundled().suite)
     except LastgoodError as error:
         return "debian mirror", False, str(error)
     return "debian mirror", True, f"named by {found.origin}"

@@ -67,13 +67,13 @@ def lock_base(options: argparse.Namespace) -> None:
     """resolve the Debian packages of a base.toml to its lock (for those who keep the bundle)"""
     from lastgood import bundle
     from lastgood.debian.seeds import Seeds
-    from lastgood.lock import both
+    from lastgood.lock.debian import Seeded
     from lastgood.report.terminal import counted, step
 
     file = Path(options.seeds) if options.seeds else bundle.path("docker/base.toml")
     with step(f"resolve {file.name}") as shown:
         upgrade = frozenset() if options.upgrade is None else frozenset(options.upgrade) or None
-        found = both.Seeded(Seeds.read(file), file.with_suffix(".lock")).make(None, upgrade)
+        found = Seeded(Seeds.read(file), file.with_suffix(".lock")).make(None, upgrade)
         shown.note(counted(len(found), "change"))
     _changes(options, found, f"{file.with_suffix('.lock')} is up to date")
 
@@ -93,7 +93,7 @@ def build(options: argparse.Namespace) -> None:
             say(f"· not guaranteed: {limit}")
     if options.load:
         with step("load into Docker") as shown:
-            shown.note(builder.load(project, image))
+            shown.note(builder.load(image, f"{project.name}:{image.build}"))
     lines = [
         f"{one.platform}  {megabytes(one.size)}  {one.digest}" for one in image.variants if len(image.variants) > 1
     ]
@@ -103,10 +103,12 @@ def build(options: argparse.Namespace) -> None:
 
 def _explain(options: argparse.Namespace, project: Project) -> None:
     from lastgood.image import explain
+    from lastgood.image.materials import Materials
     from lastgood.report.terminal import step
 
     with step("explain"):
-        rows, said = explain.waterfall(project), explain.notes(project)
+        materials = Materials.of(project)
+        rows, said = explain.waterfall(materials), explain.notes(materials)
     _result(options, {"steps": rows, "notes": said}, explain.render(rows, said))
 
 
@@ -119,7 +121,7 @@ def scan(options: argparse.Namespace) -> None:
     from lastgood.scan.findings import RULES
 
     project = _project(options)
-    image = builder.last(project)
+    image = builder.last(project.state)
     chosen = against.options(project, image, options)
     with terminal.step("scan") as shown:
         examined = measure.examine(image)
@@ -145,7 +147,7 @@ def sbom(options: argparse.Namespace) -> None:
     from lastgood.scan import sbom as lister
 
     project = _project(options)
-    body = lister.document(project, builder.last(project))
+    body = lister.document(project, builder.last(project.state))
     if options.output:
         Path(options.output).write_text(body, encoding="utf-8")
         _result(options, {"file": options.output}, f"{options.output} was written")
@@ -161,7 +163,7 @@ def push(options: argparse.Namespace) -> None:
     from lastgood.registry import push as pusher
 
     project = _project(options)
-    image = builder.last(project)
+    image = builder.last(project.state)
     with store.using(store.cache()):
         facts = pusher.push(image, registry.find(project, options.environment))
     registry.handed_over(project, options.environment, image, str(facts["image"]))

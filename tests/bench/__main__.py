@@ -57,7 +57,7 @@ class Bench:
 
     def images(self, subject: Subject) -> list[Image]:
         """The images of the subject in the engine, ours first."""
-        ours = f"{subject.project.name}:{builder.last(subject.project).build}"
+        ours = f"{subject.project.name}:{builder.last(subject.project.state).build}"
         others = [
             Image(one.name, f"{peers.PREFIX}/{subject.name}-{one.name}:latest", one.python) for one in peers.PEERS
         ]
@@ -86,7 +86,9 @@ class Bench:
         """Sizes of one image; `pushed` is what its own push sends."""
         with step(f"size of {image.tag}"):
             found = sizes.measure(self.client, image.tag, self.folder)
-        return found | {"pushed": builder.last(subject.project).size if image.name == "lastgood" else found["gzip"]}
+        return found | {
+            "pushed": builder.last(subject.project.state).size if image.name == "lastgood" else found["gzip"]
+        }
 
     def starts(self, place: Place, subject: Subject, images: Sequence[Image]) -> dict[str, dict[str, list[float]]]:
         """Seconds of every round, kind → image → runs."""

@@ -64,7 +64,7 @@ def ours(subject: Subject, folder: Path, *, load: bool) -> Side:
             return time.perf_counter() - begun
 
     def layers(known: set[str]) -> dict[str, int]:
-        image = builder.last(subject.project)
+        image = builder.last(subject.project.state)
         documents = {f"documents of {image.digest}": _documents(image.folder)}
         found = {layer.digest: layer.compressed for layer in image.layers} | documents
         return {digest: size for digest, size in found.items() if digest not in known}

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lastgood.config.project import Project
+from lastgood.debian.stages import Stages
 from lastgood.errors import UsageError
 from lastgood.local import postgres
 
@@ -59,7 +60,7 @@ class Place:
     @contextmanager
     def open(self, project: Project) -> Iterator[Place]:
         """Starts the server; removes it, its data and the network at the end."""
-        image = postgres.image(self.client, project)
+        image = postgres.image(self.client, Stages(postgres.lock(), project.image.mirror, project.image.snapshot))
         network = self.client.networks.create(f"lastgood-{self.name}", labels=self.labels)
         try:
             self.server.start(image, network.name, 0)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from lastgood import bundle, cli
 from lastgood.config import project
-from lastgood.debian import locks
+from lastgood.debian import chosen, locks
 from lastgood.debian.locks import Lock
 from lastgood.debian.seeds import Seeds
 from lastgood.errors import Refused, UsageError
-from lastgood.image import roots
-from lastgood.lock import both, python
+from lastgood.lock import both
+from lastgood.lock.python import Compiled, PythonLock
 
 if TYPE_CHECKING:
     from fixtures.archive import Archive
@@ -75,19 +75,28 @@ def shop(tmp_path: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch) -> S
     monkeypatch.setattr(bundle, "path", lambda name: made.bundle / Path(name).name)
     monkeypatch.setenv("LASTGOOD_DEBIAN_MIRROR", f"{archive.mirror.debian} {archive.mirror.security}")
     text = "django==5.2 \\\n    --hash=sha256:aa\n    # via -r requirements.in\n"
-    monkeypatch.setattr(python, "compiled", lambda _project, _upgrade: python.Compiled(text, ""))
-    monkeypatch.setattr(python, "check", lambda _project, *, prove: None)
+    monkeypatch.setattr(both, "_python", lambda _project: None)
+    monkeypatch.setattr(PythonLock, "inputs", lambda _lock: None)
+    monkeypatch.setattr(PythonLock, "compiled", lambda _lock, _python, _upgrade: Compiled(text, ""))
+    for name in ("check", "prove"):
+        monkeypatch.setattr(PythonLock, name, lambda *_arguments: None)
     return made
+
+
+def locked(shop: Shop) -> Lock:
+    """The lock that its image is made from."""
+    found = project.load(shop.root)
+    return chosen.locked(found.root, found.image)
 
 
 def test_a_project_without_packages_has_the_bundles_lock(shop: Shop) -> None:
     shop.settings("")
-    assert roots.lock(project.load(shop.root)) == roots.lock() == Lock.read(shop.bundle / "base.lock")
+    assert locked(shop) == chosen.bundled() == Lock.read(shop.bundle / "base.lock")
 
 
 def test_locked_with_the_bundles_and_used(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError) as caught:
-        roots.lock(project.load(shop.root))
+        locked(shop)
     assert str(caught.value) == f"{shop.lock} does not exist: run `lastgood lock` to make it"
     assert shop.run() == 0
     assert capsys.readouterr().out == (
@@ -97,7 +106,7 @@ def test_locked_with_the_bundles_and_used(shop: Shop, capsys: pytest.CaptureFixt
         "debian  libpq5     new 17.1  compiler (amd64); runtime (amd64)  newly needed\n"
         "python  django     new 5.2   all                                asked for in requirements.in\n"
     )
-    found = roots.lock(project.load(shop.root))
+    found = locked(shop)
     assert [package.name for package in found.packages("compiler", "amd64")] == ["libc6", "libpq-dev", "libpq5"]
     assert [package.name for package in found.packages("compiler", "arm64")] == ["libc6"]
     assert shop.run("--check") == 0
@@ -116,7 +125,7 @@ def test_a_stale_lock_is_refused(shop: Shop, where: str, capsys: pytest.CaptureF
         )
     message = f"{shop.lock} was not made from pyproject.toml and the bundle's base.toml as they are now: run `lastgood lock` and commit it"
     with pytest.raises(UsageError) as caught:
-        roots.lock(project.load(shop.root))
+        locked(shop)
     assert str(caught.value) == message
     capsys.readouterr()
     assert shop.run("--check") == 1

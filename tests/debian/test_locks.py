@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from lastgood import bundle, cli
-from lastgood.debian import locks
+from lastgood.debian import chosen, locks
 from lastgood.debian.locks import Lock
 from lastgood.debian.mirror import Mirror
 from lastgood.debian.seeds import Seeds
 from lastgood.errors import UsageError
-from lastgood.image import roots
 from pysequoia import Tsk
 
 if TYPE_CHECKING:
@@ -336,7 +335,7 @@ def test_a_stage_that_the_lock_does_not_have(archive: Archive, seeds: Write) -> 
 
 
 def test_the_bundles_lock_belongs_to_its_seeds_and_names_no_host() -> None:
-    lock = roots.lock()
+    lock = chosen.bundled()
     assert set(lock.stages) == {"runtime", "wheels", "compiler"}
     text = bundle.path("docker/base.lock").read_text(encoding="utf-8")
     assert "://" not in text
@@ -350,7 +349,7 @@ def test_the_bundles_lock_of_other_seeds(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "base.toml").write_text('suite = "trixie"\n[runtime]\npackages = ["tzdata"]\n', encoding="utf-8")
     monkeypatch.setattr(bundle, "path", lambda name: tmp_path / Path(name).name)
     with pytest.raises(UsageError) as caught:
-        roots.lock()
+        chosen.bundled()
     assert str(caught.value) == (
         f"{tmp_path}/base.lock was not made from {tmp_path}/base.toml as it is now: run `lastgood lock-base` and commit it"
     )

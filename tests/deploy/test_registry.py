@@ -45,7 +45,7 @@ def test_an_old_engine_gets_the_build_loaded(
     loaded: list[str] = []
     client = SimpleNamespace(version=lambda: {"Version": version}, close=lambda: None)
     monkeypatch.setattr(engine, "connect", lambda: client)
-    monkeypatch.setattr(builder, "load", lambda _project, _image, tag: loaded.append(tag))
+    monkeypatch.setattr(builder, "load", lambda _image, tag: loaded.append(tag))
     project: Any = None
     registry.handed_over(project, environment, image(method, "linux/amd64"), REFERENCE)
     assert loaded == tags

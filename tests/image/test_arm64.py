@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lastgood.cache import store
 from lastgood.config import project
 from lastgood.image import build as builder
 from lastgood.platform import ARM64, native
@@ -45,7 +46,7 @@ def emulator() -> Path:
     """qemu-aarch64-static, from the package of this machine's distribution; unpacked, not installed."""
     if os.geteuid() or not Path("/usr/bin/apt-get").exists():
         pytest.skip("runs the image in a chroot under Debian's qemu-user-static: as root on Debian or Ubuntu")
-    folder = project.cache() / "qemu"
+    folder = store.cache() / "qemu"
     program = folder / "usr/bin/qemu-aarch64-static"
     if not program.is_file():
         folder.mkdir(parents=True, exist_ok=True)

@@ -24,14 +24,17 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from lastgood import bundle, cli
+from lastgood import bundle, cli, tar
+from lastgood.cache import store
 from lastgood.config import project
 from lastgood.config.project import Project
 from lastgood.errors import LastgoodError, UsageError
-from lastgood.image import assemble, dependencies, layers, oci, roots, trace
+from lastgood.image import assemble, oci, trace
 from lastgood.image import build as builder
 from lastgood.image.build import Image
-from lastgood.platform import native
+from lastgood.image.dependencies import Dependencies
+from lastgood.image.materials import Materials
+from lastgood.image.runtime import Runtime
 from lastgood.python import merge, pycache
 from lastgood.report import terminal
 from lastgood.scan import measure
@@ -106,7 +109,7 @@ def test_a_build(make_project: MakeProject) -> None:
     (shop.app / "secret.env").write_text("PASSWORD=1", encoding="utf-8")
     image = builder.build(shop)
     assert [layer.name for layer in image.layers] == ["base", "dependencies", "migrator", "static", "application"]
-    assert image == builder.last(shop)
+    assert image == builder.last(shop.state)
     found = files(image)
     assert found["static/shop/style.css"] == b"body { margin: 0 }\n"
     assert {name for name in found if name.startswith("app/") and "__pycache__" not in name} == {
@@ -178,7 +181,7 @@ def test_two_folders_users_and_caches_give_one_digest(make_project: MakeProject)
         folder = Path(name).resolve()
         shutil.copytree(make_project("two").root, folder / "deep/two", symlinks=True)
         for kept in ("debs", "wheels"):
-            shutil.copytree(project.cache() / kept, folder / "cache" / kept)
+            shutil.copytree(store.cache() / kept, folder / "cache" / kept)
         second = as_somebody_else(project.load(folder / "deep/two"), folder, 65534)
     assert [layer["diff_id"] for layer in second["layers"]] == [layer.diff_id for layer in first.layers]
     assert second["digest"] == first.digest
@@ -191,7 +194,7 @@ def test_nothing_changed_makes_nothing(make_project: MakeProject, monkeypatch: p
     monkeypatch.setattr(assemble, "build", None)
     assert builder.build(shop) == image
     (shop.state / "build.json").unlink()
-    assert builder.build(shop) == image == builder.last(shop)
+    assert builder.build(shop) == image == builder.last(shop.state)
     with (shop.root / "requirements.txt").open("a") as lock:
         lock.write("# another\n")
     with pytest.raises(TypeError, match="'NoneType' object is not callable"):
@@ -260,7 +263,7 @@ def test_byte_code_does_not_depend_on_what_else_is_compiled(
     make_project: MakeProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All files at once, or one alone: the same bytes, although they share names."""
-    root = roots.runtime(make_project(), native())
+    python = Materials.of(make_project()).runtime.python()
     text = "NAMES = {'shared', 'x y', shared_%s := 'shared_one'}\ndef shared_one(): return 'shared_two'\n"
     sources = {f"app/{name}.py": (text % name).encode() for name in ("one", "two", "three")}
     made = {}
@@ -269,10 +272,10 @@ def test_byte_code_does_not_depend_on_what_else_is_compiled(
         (tree / "app").mkdir(parents=True)
         for name in names:
             (tree / name).write_bytes(sources[name])
-        monkeypatch.setattr(pycache, "cache", lambda case=case: tmp_path / f"cache-{case}")
+        monkeypatch.setattr(store, "cache", lambda case=case: tmp_path / f"cache-{case}")
         chosen = {name: sources[name] for name in names}
-        assert pycache.add(tree, chosen, root, "key") == len(names)
-        assert pycache.add(tree, chosen, root, "key") == 0, "kept"
+        assert pycache.add(tree, chosen, python, "key") == len(names)
+        assert pycache.add(tree, chosen, python, "key") == 0, "kept"
         made[case] = (tree / "app/__pycache__/two.cpython-313.pyc").read_bytes()
     assert made["together"] == made["alone"]
     assert made["alone"][4:8] == b"\x01\0\0\0", "a hash that is never checked"
@@ -293,11 +296,11 @@ def test_two_builds_at_once(make_project: MakeProject, tmp_path: Path) -> None:
     said = [one.communicate(timeout=300) for one in running]
     assert [one.returncode for one in running] == [0, 0], said
     for shop in shops:
-        image = builder.last(shop)
+        image = builder.last(shop.state)
         assert repr(shop.root.name).encode() in files(image)["app/shop/salt.py"]
         for layer in image.layers:
             assert oci.digest(layer.blob.read_bytes()) == layer.digest
-    assert not list((project.cache() / "work").glob("shop-*"))
+    assert not list((store.cache() / "work").glob("shop-*"))
 
 
 def test_a_link_that_leaves_the_project(make_project: MakeProject) -> None:
@@ -313,21 +316,21 @@ def test_a_link_that_leaves_the_project(make_project: MakeProject) -> None:
 def test_a_full_disk(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is full from the moment when the application's layer is written."""
     shop = make_project(changed={"web/shop/salt.py": f"{uuid4().hex!r}\n"})
-    original = layers.write
+    original = tar.write
 
     def full(trees: Any, target: Path) -> None:
         original(trees, target)
         if "application" in str(target):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(layers, "write", full)
-    folder = project.cache() / "layers"
+    monkeypatch.setattr(tar, "write", full)
+    folder = store.cache() / "layers"
     assert refusal(shop) == (
         f"there is no room left to write in {folder} (No space left on device): nothing half done was kept; make room "
         "(`lastgood cache --prune`), or point LASTGOOD_CACHE to another disk, and run the command again"
     )
     assert not list(folder.glob(".part-application*"))
-    monkeypatch.setattr(layers, "write", original)
+    monkeypatch.setattr(tar, "write", original)
     builder.build(shop)
 
 
@@ -353,7 +356,7 @@ def test_killed_at_any_moment(make_project: MakeProject, where: str) -> None:
         assert oci.digest(layer.blob.read_bytes()) == layer.digest
         assert oci.digest(layer.tar.read_bytes()) == layer.diff_id
     assert image.digest == builder.build(make_project("two", salt)).digest
-    assert not list((project.cache() / "work").glob("shop-*"))
+    assert not list((store.cache() / "work").glob("shop-*"))
 
 
 def test_two_platforms_are_one_index(
@@ -364,31 +367,31 @@ def test_two_platforms_are_one_index(
     entries = merge.entries((REPOSITORY / "requirements.txt").read_text(encoding="utf-8"))
     lock = merge.written([entry for entry in entries if entry.name in ("asgiref", "django", "sqlparse")])
     shop = make_project(changed={"pyproject.toml": toml, "requirements.txt": lock})
-    for module, name, made in (
-        (roots, "runtime", roots.runtime),
-        (dependencies, "prepare", dependencies.prepare),
+    for kind, name, made in (
+        (Runtime, "root", Runtime.root),
+        (Dependencies, "tree", Dependencies.tree),
     ):
         foreign = tmp_path / name / "tree"
         (foreign / "usr/lib/aarch64-linux-gnu").mkdir(parents=True)
         (foreign / "usr/lib/aarch64-linux-gnu" / name).write_bytes(b"arm")
         (foreign.parent / "owners.json").write_text("{}", encoding="utf-8")
 
-        def either(shop: Project, on: Any, made: Any = made, foreign: Path = foreign) -> Path:
-            found: Path = foreign if on.name == "linux/arm64" else made(shop, on)
+        def either(self: Any, on: Any, made: Any = made, foreign: Path = foreign) -> Path:
+            found: Path = foreign if on.name == "linux/arm64" else made(self, on)
             return found
 
-        monkeypatch.setattr(module, name, either)
+        monkeypatch.setattr(kind, name, either)
     image = builder.build(shop)
     amd, arm = image.variants
     assert (amd.platform, arm.platform) == ("linux/amd64", "linux/arm64")
     assert [layer.digest for layer in amd.layers[2:]] == [layer.digest for layer in arm.layers[2:]]
     assert [one == other for one, other in zip(amd.layers[:2], arm.layers[:2], strict=True)] == [False, False]
-    assert arm.layers[0].owners == tmp_path / "runtime/owners.json"
+    assert arm.layers[0].owners == tmp_path / "root/owners.json"
     assert json.loads(image.document("config", arm))["architecture"] == "arm64"
     assert oci.digest(image.document("manifest", arm)) == arm.digest
     assert oci.digest(image.document("index")) == image.digest
     assert (image.layers, image.size, image.image_id) == (amd.layers, amd.size, amd.image_id)
-    assert builder.build(shop) == builder.last(shop) == image
+    assert builder.build(shop) == builder.last(shop.state) == image
     capsys.readouterr()
     assert cli.main(["build", "--project", str(shop.root)]) == 0
     size = [terminal.megabytes(variant.size) for variant in image.variants]
@@ -405,7 +408,7 @@ def refusal(shop: Project) -> str:
     with pytest.raises(LastgoodError) as caught:
         builder.build(shop)
     assert not (shop.state / "build.json").exists()
-    assert not list((project.cache() / "work").glob("shop-*"))
+    assert not list((store.cache() / "work").glob("shop-*"))
     return str(caught.value)
 
 
@@ -476,7 +479,7 @@ def test_a_failed_build_leaves_the_one_before(make_project: MakeProject) -> None
     with pytest.raises(UsageError) as caught:
         builder.build(shop, allow_dirty=True)
     assert "ZeroDivisionError: division by zero" in str(caught.value)
-    assert builder.last(shop) == image
+    assert builder.last(shop.state) == image
 
 
 def test_a_killed_build_is_no_build(make_project: MakeProject, tmp_path: Path) -> None:
@@ -499,15 +502,15 @@ def test_a_killed_build_is_no_build(make_project: MakeProject, tmp_path: Path) -
     os.killpg(running.pid, signal.SIGKILL)
     running.wait(timeout=30)
     with pytest.raises(UsageError) as caught:
-        builder.last(shop)
+        builder.last(shop.state)
     assert (
         str(caught.value)
         == f"nothing was built here yet ({shop.root}/.lastgood/build.json does not exist): run `lastgood build`"
     )
-    assert len(list((project.cache() / "work").glob("shop-*"))) == 1, "what the settings were imported from"
+    assert len(list((store.cache() / "work").glob("shop-*"))) == 1, "what the settings were imported from"
     (shop.app / "shop/settings.py").write_text(FILES["web/shop/settings.py"], encoding="utf-8")
     builder.build(shop, allow_dirty=True)
-    assert not list((project.cache() / "work").glob("shop-*")), "the next build removes what the killed one left"
+    assert not list((store.cache() / "work").glob("shop-*")), "the next build removes what the killed one left"
 
 
 def test_a_layer_that_left_the_cache(make_project: MakeProject) -> None:
@@ -516,12 +519,12 @@ def test_a_layer_that_left_the_cache(make_project: MakeProject) -> None:
     blob = image.layers[4].blob
     blob.write_bytes(blob.read_bytes()[:-1])
     with pytest.raises(UsageError) as caught:
-        builder.last(shop)
+        builder.last(shop.state)
     assert str(caught.value) == (
         f"the layer application of build {image.build} is no longer in the cache: run `lastgood build` again"
     )
     blob.unlink()
-    assert builder.build(shop) == builder.last(shop) == image
+    assert builder.build(shop) == builder.last(shop.state) == image
 
 
 @pytest.fixture
@@ -566,7 +569,7 @@ def exported(engine: Any, image: str) -> dict[str, tuple[object, ...]]:
 def test_docker_builds_the_same_from_the_same_file(make_project: MakeProject, engine: Any) -> None:
     shop = make_project()
     image = builder.build(shop)
-    ours = builder.load(shop, image)
+    ours = builder.load(image, f"shop:{image.build}")
     context = io.BytesIO()
     with tarfile.open(fileobj=context, mode="w") as archive:
         # The stage alone: the classic builder also makes the stages before it, which BuildKit skips.
@@ -619,7 +622,8 @@ django.setup()
 @pytest.mark.docker
 def test_the_image_runs_with_nothing_allowed(make_project: MakeProject, engine: Any) -> None:
     shop = make_project()
-    tag = builder.load(shop, builder.build(shop))
+    image = builder.build(shop)
+    tag = builder.load(image, f"shop:{image.build}")
     try:
         said = engine.containers.run(
             tag, ["-c", INSIDE], remove=True, read_only=True, tmpfs={"/tmp": ""}, network_mode="none", cap_drop=["ALL"], stderr=True,

@@ -12,6 +12,8 @@ from lastgood.config import project
 from lastgood.config.project import Project
 from lastgood.errors import UsageError
 from lastgood.image import choices
+from lastgood.image.application import Application
+from lastgood.python.interpreter import Python
 
 KNOWN = frozenset({"s3", "ssm", "sts", "ec2", "cloudformation"})
 
@@ -49,6 +51,11 @@ def shop(tmp_path: Path, files: Mapping[str, str], image: str = "") -> Project:
     return project.load(tmp_path)
 
 
+def application(tmp_path: Path) -> Application:
+    """Of a project without files of its own."""
+    return Application.of(shop(tmp_path, {}))
+
+
 @pytest.mark.parametrize(
     ("source", "found"),
     [
@@ -66,24 +73,24 @@ def test_words(source: str, found: set[str]) -> None:
 
 def test_services_are_found_anywhere_in_a_project_that_uses_boto(tmp_path: Path) -> None:
     files = {"aws.py": "import boto3\nclient = boto3.client\n", "settings.py": "AWS = ['ssm']\n"}
-    assert choices.services(shop(tmp_path, files), KNOWN, frozenset({"s3"})) == ("s3", "ssm")
+    assert choices.services(shop(tmp_path, files).app, None, KNOWN, frozenset({"s3"})) == ("s3", "ssm")
 
 
 def test_a_project_that_does_not_use_boto_names_nothing(tmp_path: Path) -> None:
     made = shop(tmp_path, {"settings.py": "KINDS = ['ec2']\n"})
-    assert choices.services(made, KNOWN, frozenset({"s3"})) == ("s3",)
-    assert choices.services(made, KNOWN, frozenset()) is None, "nothing names one: all stay"
-    assert choices.services(made, frozenset(), frozenset()) is None, "no botocore"
+    assert choices.services(made.app, None, KNOWN, frozenset({"s3"})) == ("s3",)
+    assert choices.services(made.app, None, KNOWN, frozenset()) is None, "nothing names one: all stay"
+    assert choices.services(made.app, None, frozenset(), frozenset()) is None, "no botocore"
 
 
 def test_services_are_declared(tmp_path: Path) -> None:
     made = shop(tmp_path, {"aws.py": "import boto3\nboto3.client('ssm')\n"}, 'aws-services = ["s3"]')
-    assert choices.services(made, KNOWN, frozenset()) == ("s3",)
+    assert choices.services(made.app, made.image.aws_services, KNOWN, frozenset()) == ("s3",)
 
 
 def test_a_service_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
-        choices.services(shop(tmp_path, {}, 'aws-services = ["cloudfromation"]'), KNOWN, frozenset())
+        choices.services(shop(tmp_path, {}).app, ("cloudfromation",), KNOWN, frozenset())
     assert str(caught.value) == (
         "[tool.lastgood.image] aws-services names 'cloudfromation', which the locked botocore does not know (did you mean "
         "'cloudformation'?): mend it in pyproject.toml"
@@ -103,11 +110,11 @@ def test_languages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any] | None, languages: tuple[str, ...] | None
 ) -> None:
     monkeypatch.setattr(choices, "_settings", lambda *_arguments: answer)
-    assert choices.languages(shop(tmp_path, {}), tmp_path, "key") == languages
+    assert choices.languages(application(tmp_path), Python(tmp_path), tmp_path, "key", None) == languages
 
 
 def test_languages_are_declared(tmp_path: Path) -> None:
-    assert choices.languages(shop(tmp_path, {}, 'languages = ["de"]'), tmp_path, "key") == ("de",)
+    assert choices.languages(application(tmp_path), Python(tmp_path), tmp_path, "key", ("de",)) == ("de",)
 
 
 FINDS = "from django.contrib.staticfiles import finders\n"
@@ -125,4 +132,4 @@ def test_static_files(
         tmp_path,
         {"urls.py": source, "settings.py": "WHITENOISE_USE_FINDERS = False\nA = 'django.contrib.staticfiles'\n"},
     )
-    assert choices.static_collected(made, tmp_path, "key", named) is expected
+    assert choices.static_collected(Application.of(made), Python(tmp_path), tmp_path, "key", named) is expected

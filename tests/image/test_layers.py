@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from lastgood import tar
 from lastgood.errors import UsageError
 from lastgood.image import compress, layers
 
@@ -61,14 +62,14 @@ def test_two_folders_give_one_digest(tree: Tree, tmp_path: Path) -> None:
         for path in [two, *two.rglob("*")]:
             os.chown(path, 1234, 4321, follow_symlinks=False)
     for folder in (one, two):
-        layers.write([(folder, "")], tmp_path / f"{folder.name}.tar")
+        tar.write([(folder, "")], tmp_path / f"{folder.name}.tar")
     sealed = [layers.seal("x", tmp_path / f"{name}.tar") for name in ("one", "two")]
     assert sealed[0].diff_id == sealed[1].diff_id
     assert sealed[0].digest == sealed[1].digest
 
 
 def test_entries_are_sorted_and_belong_to_root(tree: Tree, tmp_path: Path) -> None:
-    layers.write([(tree("one", "backward", 1, "700", 0o077), "")], tmp_path / "x.tar")
+    tar.write([(tree("one", "backward", 1, "700", 0o077), "")], tmp_path / "x.tar")
     found = members(tmp_path / "x.tar")
     long = "a/" + "long" * 40 + ".txt"
     assert list(found) == ["a", long, "a/run", "a/z.txt", "a/é.txt", "b.txt", "empty", "folder", "link", "tmp"]
@@ -86,7 +87,7 @@ def test_entries_are_sorted_and_belong_to_root(tree: Tree, tmp_path: Path) -> No
 def test_every_parent_is_written_out(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/file").touch()
-    layers.write([(tmp_path / "tree", "opt/lastgood/deep")], tmp_path / "x.tar")
+    tar.write([(tmp_path / "tree", "opt/lastgood/deep")], tmp_path / "x.tar")
     found = members(tmp_path / "x.tar")
     assert list(found) == ["opt", "opt/lastgood", "opt/lastgood/deep", "opt/lastgood/deep/file"]
     assert all(entry.isdir() for name, entry in found.items() if not name.endswith("file"))
@@ -96,7 +97,7 @@ def test_no_setuid_bit_survives(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/su").touch()
     (tmp_path / "tree/su").chmod(0o4755)
-    layers.write([(tmp_path / "tree", "")], tmp_path / "x.tar")
+    tar.write([(tmp_path / "tree", "")], tmp_path / "x.tar")
     assert oct(members(tmp_path / "x.tar")["su"].mode) == "0o755"
 
 
@@ -110,12 +111,17 @@ def test_no_setuid_bit_survives(tmp_path: Path) -> None:
 def test_a_sealed_layer_is_named_by_both_its_forms(tmp_path: Path, method: str, file: str, media_type: str) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/file").write_bytes(b"x" * 5000)
-    tar = tmp_path / "x.tar"
-    layers.write([(tmp_path / "tree", "")], tar)
-    layer = layers.seal("application", tar, method)
-    assert (layer.name, layer.tar, layer.blob, layer.media_type) == ("application", tar, tmp_path / file, media_type)
-    assert compress.expand(layer.blob.read_bytes(), layer.media_type) == tar.read_bytes()
-    assert layer.diff_id == f"sha256:{hashlib.sha256(tar.read_bytes()).hexdigest()}"
+    archive = tmp_path / "x.tar"
+    tar.write([(tmp_path / "tree", "")], archive)
+    layer = layers.seal("application", archive, method)
+    assert (layer.name, layer.tar, layer.blob, layer.media_type) == (
+        "application",
+        archive,
+        tmp_path / file,
+        media_type,
+    )
+    assert compress.expand(layer.blob.read_bytes(), layer.media_type) == archive.read_bytes()
+    assert layer.diff_id == f"sha256:{hashlib.sha256(archive.read_bytes()).hexdigest()}"
     assert layer.digest == f"sha256:{hashlib.sha256(layer.blob.read_bytes()).hexdigest()}"
     assert (layer.size, layer.compressed) == (5000, layer.blob.stat().st_size)
     assert layers.Layer.of(json.loads(json.dumps(layer.as_dict()))) == layer
@@ -146,7 +152,7 @@ def test_a_name_in_no_encoding(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / os.fsdecode(b"caf\xe9.txt")).touch()
     with pytest.raises(UsageError) as caught:
-        layers.write([(tmp_path / "tree", "app")], tmp_path / "x.tar")
+        tar.write([(tmp_path / "tree", "app")], tmp_path / "x.tar")
     assert str(caught.value) == "the name of app/caf\\xe9.txt is not UTF-8: rename it, then build again"
     assert not (tmp_path / "x.tar").exists()
 
@@ -155,7 +161,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     os.mkfifo(tmp_path / "tree/pipe")
     with pytest.raises(UsageError) as caught:
-        layers.write([(tmp_path / "tree", "")], tmp_path / "x.tar")
+        tar.write([(tmp_path / "tree", "")], tmp_path / "x.tar")
     assert (
         str(caught.value)
         == f"{tmp_path}/tree/pipe is a named pipe, which has no place in an image: remove it, then build again"
@@ -164,7 +170,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "tree/socket"))
         with pytest.raises(UsageError, match="socket is a socket, which has no place"):
-            layers.write([(tmp_path / "tree", "")], tmp_path / "x.tar")
+            tar.write([(tmp_path / "tree", "")], tmp_path / "x.tar")
 
 
 def test_a_second_name_of_a_file_is_a_file(tmp_path: Path) -> None:
@@ -174,7 +180,7 @@ def test_a_second_name_of_a_file_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "one/b").hardlink_to(tmp_path / "one/a")
     (tmp_path / "two/b").write_bytes(b"same")
     for name in ("one", "two"):
-        layers.write([(tmp_path / name, "")], tmp_path / f"{name}.tar")
+        tar.write([(tmp_path / name, "")], tmp_path / f"{name}.tar")
     assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
 
 
@@ -185,7 +191,7 @@ def test_extended_headers_only_where_they_are_needed(tmp_path: Path) -> None:
     for name in names[:3]:
         (tmp_path / "tree" / name).touch()
     (tmp_path / "tree/link").symlink_to("t" * 101)
-    layers.write([(tmp_path / "tree", "")], tmp_path / "x.tar")
+    tar.write([(tmp_path / "tree", "")], tmp_path / "x.tar")
     assert {name: entry.pax_headers for name, entry in members(tmp_path / "x.tar").items()} == {
         "link": {"linkpath": "t" * 101}, "n" * 101: {"path": "n" * 101}, "plain": {}, "é": {"path": "é"}
     }  # fmt: skip
@@ -197,10 +203,10 @@ def test_nothing_is_left_of_a_layer_that_failed(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "tree/file").write_bytes(b"x" * 100_000)
     code = (
-        "import resource, signal, sys; from pathlib import Path; from lastgood.image import layers\n"
+        "import resource, signal, sys; from pathlib import Path; from lastgood import tar\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
-        "try: layers.write([(Path(sys.argv[1]), '')], Path(sys.argv[2]))\n"
+        "try: tar.write([(Path(sys.argv[1]), '')], Path(sys.argv[2]))\n"
         "except OSError as error: print(error.strerror)\n"
     )
     done = subprocess.run(

@@ -14,10 +14,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from lastgood.config import project
+from lastgood.cache import store
 from lastgood.config.project import Project
 from lastgood.errors import UsageError
 from lastgood.image import build as builder
+from lastgood.image import engine as engine_builder
 from lastgood.image import own
 
 import docker
@@ -60,21 +61,24 @@ ERROR: failed to build: failed to solve: process "/bin/sh -c false" did not comp
 
 def test_what_buildkit_says() -> None:
     text = "FROM debian\nRUN false\nCMD x\n"
-    assert own.buildkit_failure(BUILDKIT, text, "Dockerfile") == (
+    assert engine_builder.buildkit_failure(BUILDKIT, text, "Dockerfile") == (
         'Dockerfile:2: `RUN false`: process "/bin/sh -c false" did not complete successfully: exit code: 1; mend it and build again'
     )
     assert (
-        own.buildkit_failure("ERROR: no builder", "", "Dockerfile") == "Dockerfile: no builder; mend it and build again"
+        engine_builder.buildkit_failure("ERROR: no builder", "", "Dockerfile")
+        == "Dockerfile: no builder; mend it and build again"
     )
-    assert own.buildkit_failure("", "", "Dockerfile") == "Dockerfile: it said nothing; mend it and build again"
+    assert (
+        engine_builder.buildkit_failure("", "", "Dockerfile") == "Dockerfile: it said nothing; mend it and build again"
+    )
 
 
 def test_what_the_classic_builder_says() -> None:
     text = "FROM debian\n\nRUN one && \\\n    two\n"
-    assert own.failure("The command returned 1", "RUN one &&     two", text, "D") == (
+    assert engine_builder.failure("The command returned 1", "RUN one &&     two", text, "D") == (
         "D:3: `RUN one &&     two`: The command returned 1; mend it and build again"
     )
-    assert own.failure("no such image", "", text, "D") == "D: no such image; mend it and build again"
+    assert engine_builder.failure("no such image", "", text, "D") == "D: no such image; mend it and build again"
 
 
 @pytest.fixture
@@ -89,7 +93,7 @@ def base(make_project: MakeProject, engine: Any) -> Iterator[str]:
     """An image with a Python and Django to begin from: an assembled one, as nothing is to be fetched here."""
     shop = make_project("base")
     image = builder.build(shop)
-    tag = builder.load(shop, image, f"lastgood-test:{uuid4().hex[:12]}")
+    tag = builder.load(image, f"lastgood-test:{uuid4().hex[:12]}")
     yield tag
     for name in ("lastgood-build/shop:latest", tag):
         with contextlib.suppress(docker.errors.ImageNotFound):
@@ -114,7 +118,7 @@ def refusal(shop: Project) -> str:
     with pytest.raises(UsageError) as caught:
         builder.build(shop)
     assert not (shop.state / "build.json").exists()
-    assert not list((project.cache() / "work").glob("shop-*"))
+    assert not list((store.cache() / "work").glob("shop-*"))
     return str(caught.value)
 
 
@@ -124,7 +128,7 @@ def test_a_build(make_project: MakeProject, engine: Any, base: str) -> None:
     text = f'FROM {base}\n{LINK}COPY web /app\nENV COLOUR=red\nLABEL a=b\nENTRYPOINT []\nCMD ["/usr/bin/python3", "run.py"]\n'
     shop = dockerfile(make_project, text)
     image = builder.build(shop)
-    assert image == builder.last(shop) == builder.build(shop)
+    assert image == builder.last(shop.state) == builder.build(shop)
     assert image.limits == own.LIMITS
     assert [layer.name for layer in image.layers][-1] == "application"
     assert all("zstd" in layer.media_type or "gzip" in layer.media_type for layer in image.layers)
@@ -142,7 +146,7 @@ def test_a_build(make_project: MakeProject, engine: Any, base: str) -> None:
     assert settings["Labels"]["a"] == "b"
     assert settings["Labels"]["lastgood.manifest"] == f"sha256:{image.manifest_sha}"
     assert len(configuration["rootfs"]["diff_ids"]) == len(image.layers)
-    tag = builder.load(shop, image, f"lastgood-test:{uuid4().hex[:12]}")
+    tag = builder.load(image, f"lastgood-test:{uuid4().hex[:12]}")
     try:
         run = {"remove": True, "network_mode": "none", "read_only": True, "labels": {"lastgood.test": "1"}}
         assert engine.containers.run(tag, **run) == b"hello\n"

@@ -13,9 +13,12 @@ from types import TracebackType
 from typing import Any
 
 import pytest
+from lastgood import tar
 from lastgood.config import project as projects
 from lastgood.config.project import Project
-from lastgood.image import layers, roots
+from lastgood.debian import chosen
+from lastgood.debian.stages import Stages
+from lastgood.image.runtime import Runtime
 from lastgood.local import account, cloud, state, virtualenv
 from lastgood.platform import native
 
@@ -77,7 +80,7 @@ def _image(project: Project, scratch: Path) -> str:
     program.mkdir()
     shutil.copy(HERE / "server.py", program)
     archive = scratch / "image.tar"
-    layers.write([(roots.runtime(None, native()), ""), (program, "srv")], archive)
+    tar.write([(Runtime(Stages(chosen.bundled())).root(native()), ""), (program, "srv")], archive)
     client = docker.DockerClient.from_env(timeout=120)
     with archive.open("rb") as file:
         client.api.import_image_from_data(

@@ -8,7 +8,8 @@ import pytest
 from lastgood.config import project
 from lastgood.config.project import Project
 from lastgood.errors import Refused, UsageError
-from lastgood.lock import inputs, python
+from lastgood.lock import inputs
+from lastgood.lock.python import PythonLock
 
 BODY = "iniconfig==2.0.0 \\\n    --hash=sha256:aa\n    # via -r requirements.in\n"
 STALE = (
@@ -41,7 +42,7 @@ def locked(tmp_path: Path) -> Project:
     (tmp_path / "limits.txt").write_text("iniconfig<2.1\n", encoding="utf-8")
     (tmp_path / "docker/build-requirements.txt").write_text("wheel==1\n", encoding="utf-8")
     found = settings(tmp_path)
-    text = inputs.header(inputs.read(found).digest, BODY, "wheel==1\n") + BODY
+    text = inputs.header(PythonLock.of(found).inputs().digest, BODY, "wheel==1\n") + BODY
     (tmp_path / "requirements.txt").write_text(text, encoding="utf-8")
     return found
 
@@ -49,13 +50,13 @@ def locked(tmp_path: Path) -> Project:
 def refusal(found: Project) -> str:
     """The whole message of the check."""
     with pytest.raises(Refused) as caught:
-        python.check(found)
+        PythonLock.of(found).check()
     return str(caught.value)
 
 
 def test_nothing_changed(locked: Project) -> None:
-    python.check(locked)
-    assert list(inputs.read(locked).files) == ["requirements.in", "limits.txt", "requirements/web.in"]
+    PythonLock.of(locked).check()
+    assert list(PythonLock.of(locked).inputs().files) == ["requirements.in", "limits.txt", "requirements/web.in"]
 
 
 @pytest.mark.parametrize("name", ["requirements.in", "requirements/web.in", "limits.txt"])
@@ -113,7 +114,7 @@ def test_a_lock_that_another_tool_wrote(locked: Project) -> None:
 def test_a_file_that_can_not_be_read(locked: Project, line: str, message: str) -> None:
     (locked.root / "requirements.in").write_bytes(b"\n" + line.encode("utf-8", "surrogateescape") + b"\n")
     with pytest.raises(UsageError) as caught:
-        inputs.read(locked)
+        PythonLock.of(locked).inputs()
     assert str(caught.value) == message
 
 
@@ -121,4 +122,4 @@ def test_what_only_looks_like_an_include(locked: Project) -> None:
     (locked.root / "requirements.in").write_text(
         "# -r gone.in\nrequests  # -c gone\n--require-hashes\n", encoding="utf-8"
     )
-    assert list(inputs.read(locked).files) == ["requirements.in"]
+    assert list(PythonLock.of(locked).inputs().files) == ["requirements.in"]

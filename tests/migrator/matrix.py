@@ -14,10 +14,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from lastgood.debian import chosen
+from lastgood.debian.stages import Stages
 from lastgood.errors import LastgoodError, UsageError
-from lastgood.image import roots
 from lastgood.platform import native
-from lastgood.python import wheels
+from lastgood.python import fetch
+from lastgood.python.interpreter import Python
 from lastgood.report.terminal import step
 
 ROWS = ("4.2/here/14", "5.2/here/15", "5.2/here/16", "5.2/image/17", "6.0/image/18", "6.1/image/18")
@@ -50,8 +52,8 @@ def run(row: str) -> int:
         environment = {"LASTGOOD_TEST_PACKAGES": str(folder / "packages"), "LASTGOOD_TEST_DJANGO": django}
         wanted, target = [f"Django=={django}.*"], []
         if interpreter == "image":
-            environment["LASTGOOD_TEST_PYTHON"] = str(interpreter.wrapper(roots.wheels(None), folder / "bin"))
-            wanted, target = [*wanted, "psycopg[binary]"], list(wheels._target(native()))
+            environment["LASTGOOD_TEST_PYTHON"] = str(Python(Stages(chosen.bundled()).wheels()).wrapped(folder / "bin"))
+            wanted, target = [*wanted, "psycopg[binary]"], list(fetch.target(native()))
         with step(f"Django {django}, Python {interpreter}"):
             command = [
                 sys.executable,

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from lastgood.config import project
-from lastgood.config.project import Project
+from lastgood.debian import chosen
+from lastgood.debian.stages import Stages
 from lastgood.errors import UsageError
 from lastgood.platform import AMD64, ARM64, Platform, native
 from lastgood.python import compiling
-from lastgood.python.compiling import Source
+from lastgood.python.compiling import Compiler
+from lastgood.python.sources import Source
 
-TOML = '[tool.lastgood]\nproject = "shop"\napp = "."\nsettings = "shop.settings"\n'
 # A build backend of its own, so that nothing needs to be fetched to build: it compiles one file and makes a wheel of it.
 BACKEND = """
 import os, subprocess, sysconfig, time, zipfile
@@ -41,14 +41,12 @@ GOOD = '#include <Python.h>\nPyMODINIT_FUNC PyInit_fast(void) { static struct Py
 GOOD += "return PyModule_Create(&d); }\n"
 
 
-def shop(tmp_path: Path, build_requirements: str | None = "") -> Project:
-    """A project with a lock of build requirements, or without one."""
+def compiler(tmp_path: Path, build_requirements: str | None = "") -> Compiler:
+    """Of a project with a lock of build requirements, or without one."""
     (tmp_path / "docker").mkdir()
-    (tmp_path / "pyproject.toml").write_text(TOML, encoding="utf-8")
-    (tmp_path / "manage.py").touch()
     if build_requirements is not None:
         (tmp_path / "docker/build-requirements.txt").write_text(build_requirements, encoding="utf-8")
-    return project.load(tmp_path)
+    return Compiler(Stages(chosen.bundled()), tmp_path / "docker/build-requirements.txt")
 
 
 def sdist(folder: Path, source: str) -> Source:
@@ -80,14 +78,14 @@ def test_the_same_source_gives_the_same_wheel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: Platform
 ) -> None:
     """Compiled twice, without the cache; by a cross compiler for the other platform."""
-    made, source = shop(tmp_path), sdist(tmp_path, GOOD)
+    made, source = compiler(tmp_path), sdist(tmp_path, GOOD)
     if platform != AMD64 and native() != AMD64:
         pytest.skip("the cross compiler of the lock runs on amd64")
     found = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         monkeypatch.setattr(compiling.store, "entry", _fresh(tmp_path / name / "made"))
-        wheel = compiling.wheel(made, platform, source, tmp_path / name)
+        wheel = made.wheel(platform, source, tmp_path / name)
         found.append((wheel.name, hashlib.sha256(wheel.read_bytes()).hexdigest()))
     assert found[0] == found[1]
     assert found[0][0] == f"fast-1.0-cp313-cp313-linux_{platform.machine}.whl"
@@ -112,9 +110,9 @@ def _fresh(folder: Path):  # type: ignore[no-untyped-def]
 @pytest.mark.docker
 @pytest.mark.slow
 def test_a_source_that_does_not_compile(tmp_path: Path) -> None:
-    made = shop(tmp_path)
+    made = compiler(tmp_path)
     with pytest.raises(UsageError) as caught:
-        compiling.wheel(made, native(), sdist(tmp_path, "int broken( { }\n"), tmp_path)
+        made.wheel(native(), sdist(tmp_path, "int broken( { }\n"), tmp_path)
     assert str(caught.value) == (
         f"fast 1.0 does not compile for {native().name}: fast.c:1:13: error: expected declaration specifiers or '...' before '{{' token; "
         "mend what it needs (build-packages in [tool.lastgood.image]), or choose a version that has a wheel"
@@ -129,7 +127,7 @@ def test_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     monkeypatch.setenv("LASTGOOD_CACHE", str(tmp_path / "cache"))
     with pytest.raises(UsageError) as caught:
-        compiling.wheel(shop(tmp_path), AMD64, sdist(tmp_path, GOOD), tmp_path)
+        compiler(tmp_path).wheel(AMD64, sdist(tmp_path, GOOD), tmp_path)
     assert str(caught.value) == (
         "fast 1.0 has no wheel for Python 3.13 on linux/amd64 and must be compiled, for which a Docker engine is needed, and none answers: "
         "start one (`lastgood doctor` says how), or choose a version that has a wheel"
@@ -141,7 +139,7 @@ def test_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_build_requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LASTGOOD_CACHE", str(tmp_path / "cache"))
     with pytest.raises(UsageError) as caught:
-        compiling.wheel(shop(tmp_path, None), AMD64, sdist(tmp_path, GOOD), tmp_path)
+        compiler(tmp_path, None).wheel(AMD64, sdist(tmp_path, GOOD), tmp_path)
     assert str(caught.value) == (
         f"fast 1.0 has no wheel for linux/amd64 and must be compiled, and {tmp_path}/docker/build-requirements.txt, which locks what that "
         "takes, does not exist: run `lastgood lock`"
@@ -189,9 +187,7 @@ def test_no_build_requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ),
     ],
 )
-def test_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, packages: str, said: str) -> None:
-    monkeypatch.setattr(compiling, "owners_of", lambda *_arguments: packages)
+def test_why(tmp_path: Path, output: str, packages: str, said: str) -> None:
     source = Source("fast", "1.0", tmp_path / "x")
-    assert (
-        compiling.explain(output, shop(tmp_path), source, AMD64) == f"fast 1.0 does not compile for linux/amd64: {said}"
-    )
+    found = compiling.explain(output, source, AMD64, lambda _header, _platform: packages)
+    assert found == f"fast 1.0 does not compile for linux/amd64: {said}"

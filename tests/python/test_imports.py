@@ -5,10 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from lastgood.debian import chosen
+from lastgood.debian.stages import Stages
 from lastgood.errors import UsageError
-from lastgood.image import roots
-from lastgood.platform import native
-from lastgood.python import imports, interpreter
+from lastgood.image.runtime import Runtime
+from lastgood.python import imports
+from lastgood.python.interpreter import DIST_PACKAGES, Python
+
+
+def image_python() -> Python:
+    """The Python of the bundle's own base."""
+    return Runtime(Stages(chosen.bundled())).python()
 
 
 def test_modules() -> None:
@@ -44,9 +51,7 @@ def test_what_did_not_import_before_need_not_after() -> None:
 
 
 def test_a_file_that_a_module_reads() -> None:
-    error = (
-        f"FileNotFoundError: [Errno 2] No such file or directory: '/c/tree/{interpreter.DIST_PACKAGES}/shop/docs/a.rst'"
-    )
+    error = f"FileNotFoundError: [Errno 2] No such file or directory: '/c/tree/{DIST_PACKAGES}/shop/docs/a.rst'"
     assert refusal({"shop": None}, {"shop": error}) == (
         "shop of shop can't be imported once the image is trimmed (FileNotFoundError: [Errno 2] No such file or directory: "
         "'shop/docs/a.rst'): add \"shop/docs/a.rst\" to keep in [tool.lastgood.image] and build again"
@@ -61,7 +66,7 @@ def test_a_module_that_reads_its_own_source() -> None:
 
 
 def grown(folder: Path, bodies: dict[str, str]) -> Path:
-    top = folder / interpreter.DIST_PACKAGES
+    top = folder / DIST_PACKAGES
     top.mkdir(parents=True)
     for name, body in bodies.items():
         (top / f"{name}.py").write_text(f"{body}\n", encoding="utf-8")
@@ -72,7 +77,7 @@ def grown(folder: Path, bodies: dict[str, str]) -> Path:
 def test_what_failed_before_may_fail_after(tmp_path: Path) -> None:
     whole = grown(tmp_path / "whole", {"shop": "import nothing_like_it", "shop_good": "x = 1"})
     left = grown(tmp_path / "left", {"shop": "import nothing_like_it", "shop_good": "x = 1"})
-    assert imports.prove(whole, left, roots.runtime(None, native()), {"python:shop": ["shop", "shop_good"]}) == {
+    assert imports.prove(whole, left, image_python(), {"python:shop": ["shop", "shop_good"]}) == {
         "shop": "ModuleNotFoundError: No module named 'nothing_like_it'"
     }
 
@@ -84,7 +89,7 @@ def test_what_trimming_broke_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"shop of shop can't be imported once the image is trimmed \(ModuleNotFoundError"
     ):
-        imports.prove(whole, left, roots.runtime(None, native()), {"python:shop": ["shop"]})
+        imports.prove(whole, left, image_python(), {"python:shop": ["shop"]})
 
 
 @pytest.mark.slow
@@ -95,13 +100,13 @@ def test_what_works_only_alone_is_decided_in_its_order(tmp_path: Path) -> None:
         "late": "import sys; assert not hasattr(sys, 'early'), 'too late'",
     }
     whole, left = grown(tmp_path / "whole", bodies), grown(tmp_path / "left", bodies)
-    failed = imports.prove(whole, left, roots.runtime(None, native()), {"python:shop": ["early", "late"]})
+    failed = imports.prove(whole, left, image_python(), {"python:shop": ["early", "late"]})
     assert failed == {"late": "AssertionError: too late"}
 
 
 @pytest.mark.slow
 def test_each_module_is_imported_whatever_the_others_do(tmp_path: Path) -> None:
-    top = tmp_path / interpreter.DIST_PACKAGES
+    top = tmp_path / DIST_PACKAGES
     top.mkdir(parents=True)
     bodies = {
         "shop": "print('noise')", "shop_dies": "import os; os._exit(3)", "shop_exits": "import sys; sys.exit(1)", "shop_good": "x = 1",
@@ -110,7 +115,7 @@ def test_each_module_is_imported_whatever_the_others_do(tmp_path: Path) -> None:
     for name, body in bodies.items():
         (top / f"{name}.py").write_text(f"{body}\n", encoding="utf-8")
     by_owner = imports.modules({f"{name}.py": "python:shop" for name in bodies})
-    assert imports.survey(tmp_path, roots.runtime(None, native()), by_owner) == {
+    assert imports.survey(tmp_path, image_python(), by_owner) == {
         "shop": None,
         "shop_dies": "the process ended (status 768)",
         "shop_exits": "SystemExit: 1",

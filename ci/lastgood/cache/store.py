@@ -11,6 +11,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -121,7 +122,7 @@ def touch(target: Path) -> None:
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """A path to write to, beside `target`; it becomes `target` at the end of the block, and is removed where the block fails."""
-    part = target.with_name(f"{PART}{os.getpid()}-{target.name}")
+    part = target.with_name(f"{PART}{os.getpid()}-{threading.get_ident()}-{target.name}")
     try:
         yield part
         part.replace(target)

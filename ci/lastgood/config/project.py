@@ -14,7 +14,9 @@ from typing import Any
 from lastgood.errors import UsageError
 
 # What is locked, below the project's root; the last two are there only where they are needed.
-LOCKS = ("requirements.txt", "docker/packages.lock", "docker/build-requirements.txt")
+REQUIREMENTS = "requirements.txt"
+BUILDS = "docker/build-requirements.txt"
+LOCKS = (REQUIREMENTS, "docker/packages.lock", BUILDS)
 PLATFORMS = ("linux/amd64", "linux/arm64")
 COMPRESSIONS = ("zstd", "gzip")
 SOURCES = ("app", "all")

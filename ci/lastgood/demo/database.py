@@ -9,11 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lastgood.config.project import Project
 from lastgood.errors import UsageError
-from lastgood.image import dependencies, roots
-from lastgood.platform import native
-from lastgood.python import interpreter
+from lastgood.image.materials import Materials
 
 _LOOK = """
 import hashlib, json, os, psycopg
@@ -43,36 +40,32 @@ print("{}")
 """
 
 
-def look(project: Project, url: str) -> dict[str, Any]:
+def look(materials: Materials, url: str) -> dict[str, Any]:
     """{"schema": a sha256 of columns and indexes, "migrations": names applied of the app `releases`, "rows": releases on the board}."""
-    return _run(project, url, ["-c", _LOOK])
+    return _run(materials, url, ["-c", _LOOK])
 
 
-def write(project: Project, url: str, releases: list[dict[str, Any]], scratch: Path) -> None:
+def write(materials: Materials, url: str, releases: list[dict[str, Any]], scratch: Path) -> None:
     """Writes releases of the release record onto the board; those that are there already are brought up to date."""
     scratch.write_text(json.dumps(releases), encoding="utf-8")
     try:
-        _run(project, url, ["-c", _WRITE, str(scratch)])
+        _run(materials, url, ["-c", _WRITE, str(scratch)])
     finally:
         scratch.unlink()
 
 
-def forward(project: Project, url: str, source: Path, migrator: Path, identity: dict[str, str]) -> dict[str, Any]:
+def forward(materials: Materials, url: str, source: Path, migrator: Path, identity: dict[str, str]) -> dict[str, Any]:
     """Runs the migrations of the work tree `source` by hand, as somebody might behind the pipeline's back."""
-    extra = dict(project.image.environment) | identity | {"DJANGO_SETTINGS_MODULE": project.settings}
-    return _run(project, url, ["-m", "migrator", "forward"], f"{source}:{migrator}:", extra)
+    application = materials.application
+    extra = dict(application.variables) | identity | {"DJANGO_SETTINGS_MODULE": application.settings}
+    return _run(materials, url, ["-m", "migrator", "forward"], f"{source}:{migrator}:", extra)
 
 
 def _run(
-    project: Project, url: str, arguments: list[str], before: str = "", extra: dict[str, str] | None = None
+    materials: Materials, url: str, arguments: list[str], before: str = "", extra: dict[str, str] | None = None
 ) -> dict[str, Any]:
-    root = roots.runtime(project, native())
-    packages = dependencies.whole(project) / interpreter.DIST_PACKAGES
-    done = interpreter.run(
-        interpreter.wrapper(root, root.parent / "bin"),
-        arguments,
-        environment=(extra or {}) | {"DATABASE_URL": url, "PYTHONPATH": f"{before}{packages}"},
-    )
+    environment = (extra or {}) | {"DATABASE_URL": url, "PYTHONPATH": f"{before}{materials.installed.packages()}"}
+    done = materials.runtime.python().run(arguments, environment=environment)
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()
         raise UsageError(

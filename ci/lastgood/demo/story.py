@@ -20,6 +20,7 @@ from lastgood.config.project import Project, load
 from lastgood.demo import database, page, versions
 from lastgood.demo.visitor import Visitor
 from lastgood.errors import LastgoodError, UsageError
+from lastgood.image.materials import Materials
 from lastgood.local import state
 from lastgood.local.state import LocalCloud
 from lastgood.report.terminal import bold, say, seconds, step, table
@@ -88,6 +89,10 @@ class Story:
     @property
     def project(self) -> Project:
         return load(self.folder)
+
+    @property
+    def materials(self) -> Materials:
+        return Materials.of(self.project)
 
     def run(self) -> None:
         """All six stations; raises LastgoodError only where the story can't go on."""
@@ -201,7 +206,7 @@ class Story:
             running,
         )
         station.expect("its database is in step", running["database"] == "in step", running)
-        found = database.look(self.project, self.cloud.database_url)
+        found = database.look(self.materials, self.cloud.database_url)
         known = self.schemas.setdefault(version, found["schema"])
         station.expect(
             f"the schema is that of {version}, by the catalog", found["schema"] == known, found["migrations"]
@@ -235,7 +240,7 @@ class Story:
         station.expect("the reason names the migration", named, reason)
 
     def back(self, station: Station) -> None:
-        before = database.look(self.project, self.cloud.database_url)["rows"]
+        before = database.look(self.materials, self.cloud.database_url)["rows"]
         self.command(station, "rollback", "--to", self.build("v1"), "--reason", "demo: version 2 is not wanted")
         found = self.verified(station, "v1", "good")
         station.expect("version 2's migration is undone", found["migrations"] == ["0001_initial"], found["migrations"])
@@ -268,7 +273,7 @@ class Story:
                 "LASTGOOD_ACTOR": "somebody",
             }
             migrator = bundle.path("docker/migrator").parent
-            done = database.forward(self.project, self.cloud.database_url, self.folder / "app", migrator, identity)
+            done = database.forward(self.materials, self.cloud.database_url, self.folder / "app", migrator, identity)
             shown.note(f"applied {', '.join(done['applied'])}")
 
     def build(self, version: str) -> str:
@@ -289,7 +294,7 @@ class Story:
         from lastgood.deploy import history
 
         releases = history.history(self.home, "local", 50)
-        database.write(self.project, self.cloud.database_url, releases, self.home.state / "demo" / "releases.json")
+        database.write(self.materials, self.cloud.database_url, releases, self.home.state / "demo" / "releases.json")
 
 
 def _relay(process: subprocess.Popen[str], said: list[str]) -> None:

@@ -78,14 +78,14 @@ def handed_over(project: Project, environment: str, image: Image, reference: str
     client.close()
     if version.partition(".")[0].isdecimal() and int(version.partition(".")[0]) < 23:
         with step("load into Docker") as shown:
-            build.load(project, image, reference.replace("@sha256:", ":sha256-"))
+            build.load(image, reference.replace("@sha256:", ":sha256-"))
             shown.note(f"engine {version} can't pull zstd layers")
 
 
 def build_facts(project: Project, environment: str, digest: str | None) -> BuildFacts:
     """The build to deploy: by digest from the release record, else the last build of this machine, which must have been pushed."""
     record = Record(Session(project, environment), environment)
-    wanted = digest or last(project).digest
+    wanted = digest or last(project.state).digest
     found = record.build(wanted)
     if found is None:
         raise UsageError(

@@ -32,24 +32,26 @@ def build(project: Project, *, allow_dirty: bool = False) -> Image:
     made_from = commit.read(project.root, allow_dirty=allow_dirty)
     with store.using(store.cache()):
         key = whole_key(project, made_from)
-        found = built.again(project, made_from.build, key)
+        found = built.again(project.state, made_from.build, key)
         if found:
             return found
-        image = _make(project, made_from, key)
-        built.keep(project, image)
-        prune.register(store.cache(), built.file(project))
+        image = _make(project, built.Order(project.name, made_from, key, project.state))
+        built.keep(project.state, image)
+        prune.register(store.cache(), built.file(project.state))
     prune.automatic(store.cache())
     return image
 
 
-def _make(project: Project, made_from: commit.Commit, key: str) -> Image:
+def _make(project: Project, order: built.Order) -> Image:
     if project.image.dockerfile:
         from lastgood.image import own
+        from lastgood.image.application import Application
 
-        return own.build(project, made_from, key)
+        return own.build(project.root, project.image, Application.of(project), order)
     from lastgood.image import assemble
+    from lastgood.image.materials import Materials
 
-    return assemble.build(project, made_from, key)
+    return assemble.build(Materials.of(project), order)
 
 
 def whole_key(project: Project, made_from: commit.Commit) -> str:
@@ -71,8 +73,8 @@ def whole_key(project: Project, made_from: commit.Commit) -> str:
     return seen.hexdigest()
 
 
-def load(project: Project, image: Image, tag: str = "") -> str:
-    """Loads the image into the Docker engine through its SDK, of several platforms this machine's; returns the tag.
+def load(image: Image, tag: str) -> str:
+    """Loads the image into the Docker engine through its SDK, of several platforms this machine's, under that tag, which is returned.
 
     The engine gets the layers unpacked, so every version takes them, whatever their compression is.
     """
@@ -86,7 +88,6 @@ def load(project: Project, image: Image, tag: str = "") -> str:
         raise UsageError(
             f"build {image.build} is for {names} and this machine is {here}: add it to platforms in [tool.lastgood.image]"
         )
-    tag = tag or f"{project.name}:{image.build}"
     archive = image.folder / "image.tar"
     with store.using(store.cache()), store.room(image.folder):
         oci.archive(archive, image.document("config", variant), variant.layers, tag)

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from lastgood.cache import store
-from lastgood.config.project import Project
 from lastgood.errors import UsageError
+from lastgood.image import dockerfile, oci
+from lastgood.image.commit import Commit
 from lastgood.image.layers import Layer
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be built: `commit`, for the project called `title`; `key` names all that it is made from, `state` takes the result."""
+
+    title: str
+    commit: Commit
+    key: str
+    state: Path
 
 
 @dataclass(frozen=True)
@@ -100,23 +112,23 @@ def _layers(data: list[dict[str, Any]]) -> tuple[Layer, ...]:
     return tuple(Layer.of(entry) for entry in data)
 
 
-def file(project: Project) -> Path:
-    """Where the newest build of this project on this machine is described."""
-    return project.state / "build.json"
+def file(state: Path) -> Path:
+    """Where the newest build of the project with that state folder is described."""
+    return state / "build.json"
 
 
-def keep(project: Project, image: Image) -> None:
+def keep(state: Path, image: Image) -> None:
     """Makes a build the newest one. Its facts are written last: only then is it a build."""
     body = json.dumps(image.as_dict(), indent=2).encode()
-    for target in (image.folder / "build.json", file(project)):
+    for target in (image.folder / "build.json", file(state)):
         if not target.is_file() or target.read_bytes() != body:
             store.write(target, body)
 
 
-def again(project: Project, build: str, key: str) -> Image | None:
+def again(state: Path, build: str, key: str) -> Image | None:
     """The build of that name, if it was made here from the very same inputs and all of it is still there."""
     try:
-        image = Image.of(json.loads((project.state / "builds" / build / "build.json").read_bytes()))
+        image = Image.of(json.loads((state / "builds" / build / "build.json").read_bytes()))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     if image.key != key or image.missing():
@@ -124,21 +136,89 @@ def again(project: Project, build: str, key: str) -> Image | None:
     for variant in image.variants:
         for layer in variant.layers:
             store.touch(layer.tar.parent)
-    keep(project, image)
+    keep(state, image)
     return image
 
 
-def last(project: Project) -> Image:
-    """The newest build of this project on this machine. Raises UsageError when there is none (or its files were removed)."""
+def last(state: Path) -> Image:
+    """The newest build of the project with that state folder. Raises UsageError when there is none (or its files were removed)."""
     try:
-        image = Image.of(json.loads(file(project).read_bytes()))
+        image = Image.of(json.loads(file(state).read_bytes()))
     except FileNotFoundError:
-        raise UsageError(f"nothing was built here yet ({file(project)} does not exist): run `lastgood build`") from None
+        raise UsageError(f"nothing was built here yet ({file(state)} does not exist): run `lastgood build`") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{file(project)} can't be read ({error}): run `lastgood build` again") from None
+        raise UsageError(f"{file(state)} can't be read ({error}): run `lastgood build` again") from None
     gone = image.missing()
     if gone:
         raise UsageError(
             f"the layer {gone} of build {image.build} is no longer in the cache: run `lastgood build` again"
         )
     return image
+
+
+def labels(title: str, made_from: Commit, manifest: bytes) -> dict[str, str]:
+    """The labels of https://github.com/opencontainers/image-spec/blob/main/annotations.md that a build can know, and our own."""
+    known = {
+        "org.opencontainers.image.title": title,
+        "org.opencontainers.image.created": made_from.created,
+        "org.opencontainers.image.revision": made_from.sha,
+        "org.opencontainers.image.version": made_from.version,
+        "lastgood.build": made_from.build,
+        "lastgood.manifest": f"sha256:{hashlib.sha256(manifest).hexdigest()}",
+    }
+    return known | ({"org.opencontainers.image.source": made_from.source} if made_from.source else {})
+
+
+def write(
+    order: Order,
+    parts: Mapping[str, Sequence[Layer]],
+    manifest: bytes,
+    described: dockerfile.Description,
+    limits: tuple[str, ...] = (),
+    before: Sequence[Mapping[str, Any]] = (),
+) -> Image:
+    """Writes configuration and manifest of each platform's layers, and the index of several; returns the image.
+
+    `manifest` is the migrations' one, `described` what the Dockerfile says, `before` the history of layers that are not ours.
+    """
+    made_from = order.commit
+    folder = order.state / "builds" / made_from.build
+    named = labels(order.title, made_from, manifest)
+    settings = dict(described.config) | {"Labels": dict(described.config.get("Labels", {})) | named}
+    variants, manifests = [], {}
+    for position, (platform, prepared) in enumerate(parts.items()):
+        ordered = described.order(prepared)
+        configuration = oci.config(settings, ordered, made_from.created, platform, before)
+        body = oci.manifest(configuration, ordered, named)
+        variant = Variant(
+            platform=platform,
+            digest=oci.digest(body),
+            image_id=oci.digest(configuration),
+            layers=tuple(ordered),
+            size=sum(layer.compressed for layer in ordered) + len(configuration),
+            unpacked=sum(layer.size for layer in ordered),
+        )
+        for kind, content in (("config", configuration), ("manifest", body)):
+            store.write(folder / name(kind, position, variant), content)
+        variants.append(variant)
+        manifests[platform] = body
+    index = oci.index(manifests, named)
+    if len(variants) > 1:
+        store.write(folder / "index.json", index)
+    first = variants[0]
+    return Image(
+        build=made_from.build,
+        commit=made_from.sha,
+        version=made_from.version,
+        created=made_from.created,
+        digest=oci.digest(index) if len(variants) > 1 else first.digest,
+        image_id=first.image_id,
+        manifest_sha=hashlib.sha256(manifest).hexdigest(),
+        size=first.size,
+        unpacked=first.unpacked,
+        layers=first.layers,
+        folder=folder,
+        variants=tuple(variants),
+        key=order.key,
+        limits=limits,
+    )

@@ -8,16 +8,15 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from lastgood.cache import store
-from lastgood.config.project import Project
 from lastgood.errors import UsageError
-from lastgood.image import commit, roots
-from lastgood.platform import native
-from lastgood.python import interpreter
+from lastgood.image import commit
+from lastgood.image.application import Application
+from lastgood.python.interpreter import DIST_PACKAGES, Python
 
 _WORD = re.compile(rb"""["']([a-z0-9][a-z0-9-]{1,40})["']""")
 
@@ -67,7 +66,7 @@ def words(body: bytes, known: frozenset[str]) -> frozenset[str]:
 
 def known_services(tree: Path) -> frozenset[str]:
     """The services that the botocore in `tree` has models of; empty without botocore."""
-    data = tree / interpreter.DIST_PACKAGES / "botocore/data"
+    data = tree / DIST_PACKAGES / "botocore/data"
     return frozenset(path.name for path in data.iterdir() if path.is_dir()) if data.is_dir() else frozenset()
 
 
@@ -75,7 +74,7 @@ def services_of_distributions(tree: Path) -> frozenset[str]:
     """The services that installed code names which itself uses boto3 or botocore (as a storage backend does)."""
     known = known_services(tree)
     found: set[str] = set()
-    top = tree / interpreter.DIST_PACKAGES
+    top = tree / DIST_PACKAGES
     for file in top.rglob("*.py") if known else ():
         if file.relative_to(top).parts[0] not in ("boto3", "botocore", "s3transfer"):
             body = file.read_bytes()
@@ -84,15 +83,17 @@ def services_of_distributions(tree: Path) -> frozenset[str]:
     return frozenset(found)
 
 
-def services(project: Project, known: frozenset[str], named: frozenset[str]) -> tuple[str, ...] | None:
+def services(
+    app: Path, declared: tuple[str, ...] | None, known: frozenset[str], named: frozenset[str]
+) -> tuple[str, ...] | None:
     """The AWS services whose models stay; None for all of them, where nothing names one.
 
-    A service counts as used where its name is a string of its own anywhere in the project's sources (so helpers and settings are seen,
-    too), or is in `named`, by what is installed. Raises UsageError where the configuration names one that is not in `known`.
+    `declared` is what the configuration says, if it does. Else a service counts as used where its name is a string of its own anywhere in
+    the sources below `app` (so helpers and settings are seen, too), or is in `named`, by what is installed. Raises UsageError where the
+    configuration names one that is not in `known`.
     """
     if not known:
         return None
-    declared = project.image.aws_services
     if declared is not None:
         for name in declared:
             if name not in known:
@@ -102,23 +103,25 @@ def services(project: Project, known: frozenset[str], named: frozenset[str]) -> 
                     f"{f' (did you mean {near[0]!r}?)' if near else ''}: mend it in pyproject.toml"
                 )
         return tuple(sorted(declared))
-    bodies = [(project.app / name).read_bytes() for name in commit.files(project.app) if name.endswith(".py")]
+    bodies = list(_sources(app))
     found = set(named)
     if any(b"boto" in body for body in bodies):
         found.update(*(words(body, known) for body in bodies))
     return tuple(sorted(found)) or None
 
 
-def languages(project: Project, tree: Path, key: str) -> tuple[str, ...] | None:
+def languages(
+    application: Application, python: Python, tree: Path, key: str, declared: tuple[str, ...] | None
+) -> tuple[str, ...] | None:
     """The languages whose catalogues stay, as `de-at`; None for all of them. `tree` is the whole tree, `key` names it.
 
     Those of the settings' LANGUAGES, and LANGUAGE_CODE. With USE_I18N off only the latter: Django then loads no catalogue. With USE_I18N on
     and Django's own LANGUAGES any language can be asked for, so all stay. So they do where the settings can't be imported, which the next
     steps of the build will say in full.
     """
-    if project.image.languages is not None:
-        return project.image.languages
-    answer = _settings(project, tree, key)
+    if declared is not None:
+        return declared
+    answer = _settings(application, python, tree, key)
     if answer is None:
         return None
     if not answer["i18n"]:
@@ -126,17 +129,23 @@ def languages(project: Project, tree: Path, key: str) -> tuple[str, ...] | None:
     return None if answer["default"] else tuple(sorted({*answer["languages"], answer["code"]}))
 
 
-def static_collected(project: Project, tree: Path, key: str, named: bool) -> bool:
+def static_collected(application: Application, python: Python, tree: Path, key: str, named: bool) -> bool:
     """Whether the static files of Django's own applications are of no use where they were installed.
 
     By the settings as the build sees them: collected into STATIC_ROOT on a file system, DEBUG and WhiteNoise's finders off. And nothing
     asks the finders: `named` says whether what is installed does, the project's own sources are read here.
     """
-    answer = None if named else _settings(project, tree, key)
+    answer = None if named else _settings(application, python, tree, key)
     if answer is None or not answer["collected"]:
         return False
-    bodies = ((project.app / name).read_bytes() for name in commit.files(project.app) if name.endswith(".py"))
-    return not any(asks_finders(body) for body in bodies)
+    return not any(asks_finders(body) for body in _sources(application.folder))
+
+
+def _sources(app: Path) -> Iterator[bytes]:
+    """The Python sources below `app`, as git knows them."""
+    for name in commit.files(app):
+        if name.endswith(".py"):
+            yield (app / name).read_bytes()
 
 
 def asks_finders(body: bytes) -> bool:
@@ -146,27 +155,28 @@ def asks_finders(body: bytes) -> bool:
 
 def finders_of_distributions(tree: Path) -> bool:
     """Whether installed code other than Django's and WhiteNoise's (which do when the settings say so) mentions the finders."""
-    top = tree / interpreter.DIST_PACKAGES
+    top = tree / DIST_PACKAGES
     files = (file for file in top.rglob("*.py") if file.relative_to(top).parts[0] not in ("django", "whitenoise"))
     return any(asks_finders(file.read_bytes()) for file in files)
 
 
-def _settings(project: Project, tree: Path, key: str) -> dict[str, Any] | None:
+def _settings(application: Application, python: Python, tree: Path, key: str) -> dict[str, Any] | None:
     """What the settings say; from the cache as long as the files that they read are the same. None where they can't be imported."""
-    if not (tree / interpreter.DIST_PACKAGES / "django/conf").is_dir():
+    if not (tree / DIST_PACKAGES / "django/conf").is_dir():
         return None
-    facts = [_ASK, key, str(project.app), project.settings, sorted(project.image.environment.items())]
+    app = application.folder
+    facts = [_ASK, key, str(app), application.settings, sorted(application.variables.items())]
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
     file = store.cache() / "settings" / f"{name}.json"
     try:
         known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if known["seen"] == _hashes(project.app, known["seen"]):
+        if known["seen"] == _hashes(app, known["seen"]):
             return known
     except (OSError, ValueError, KeyError):
         pass
-    found = _asked(project, tree)
+    found = _asked(application, python, tree)
     if found is not None:
-        found["seen"] = _hashes(project.app, found.pop("opened"))
+        found["seen"] = _hashes(app, found.pop("opened"))
         file.parent.mkdir(parents=True, exist_ok=True)
         with store.replacing(file) as part:
             part.write_text(json.dumps(found), encoding="utf-8")
@@ -179,22 +189,15 @@ def _hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
     }
 
 
-def _asked(project: Project, tree: Path) -> dict[str, Any] | None:
-    root = roots.runtime(project, native())
+def _asked(application: Application, python: Python, tree: Path) -> dict[str, Any] | None:
     # Settings may write when they are imported: they run in a copy, which the next build removes where this one is killed.
-    with store.workspace(store.cache() / "work", f"{project.name}-") as work:
+    with store.workspace(store.cache() / "work", f"{application.name}-") as work:
         copy = work / "app"
-        for name in commit.files(project.app):
+        for name in commit.files(application.folder):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(project.app / name, copy / name)
-        environment = {
-            "PYTHONPATH": f"{copy}:{tree / interpreter.DIST_PACKAGES}",
-            "DJANGO_SETTINGS_MODULE": project.settings,
-        }
-        program = interpreter.wrapper(root, root.parent / "bin")
-        done = interpreter.run(
-            program, ["-c", _ASK], environment=environment | dict(project.image.environment), cwd=copy
-        )
+            shutil.copy(application.folder / name, copy / name)
+        environment = application.environment(copy, tree / DIST_PACKAGES)
+        done = python.run(["-c", _ASK], environment=environment, cwd=copy)
     if done.returncode:
         return None
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

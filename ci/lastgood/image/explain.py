@@ -9,11 +9,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from lastgood import tar
 from lastgood.cache import store
-from lastgood.config.project import Project
-from lastgood.image import dependencies, layers, roots, trim
+from lastgood.image import trim
+from lastgood.image.materials import Materials
 from lastgood.platform import native
-from lastgood.python import interpreter
 from lastgood.report.terminal import megabytes, table
 
 _STATIC = {
@@ -37,7 +37,7 @@ class _Rows:
         size = sum(path.lstat().st_size for path in paths if not path.is_symlink())
         self.rows.append({"part": part, "step": step, "files": len(paths), "bytes": size})
         archive = self.scratch / f"{len(self.rows)}.tar"
-        layers.write([(tree, "")], archive)
+        tar.write([(tree, "")], archive)
         self.waiting.append(self.pool.submit(_compressed, archive))
 
     def finished(self) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ def _compressed(archive: Path) -> int:
     return size
 
 
-def waterfall(project: Project) -> list[dict[str, Any]]:
+def waterfall(materials: Materials) -> list[dict[str, Any]]:
     """{part, step, files, bytes, compressed, saved} of each step, in order; sizes in bytes, `compressed` as gzip -6.
 
     `saved` is None for the first row of a part, and negative where a step adds (byte-code). Nothing is taken from the cache but downloads
@@ -72,10 +72,10 @@ def waterfall(project: Project) -> list[dict[str, Any]]:
     ):
         scratch = Path(name)
         rows = _Rows(scratch, pool)
-        roots.unpacked("runtime", project, platform, scratch / "packages")
+        materials.runtime.stages.unpack("runtime", platform, scratch / "packages")
         rows.add("base", "Debian packages as they are", scratch / "packages")
-        roots.make_runtime(project, platform, scratch / "base", lambda step, root: rows.add("base", step, root))
-        _dependencies(project, scratch, rows)
+        materials.runtime.make(platform, scratch / "base", lambda step, root: rows.add("base", step, root))
+        _dependencies(materials, scratch, rows)
         return rows.finished()
 
 
@@ -84,38 +84,37 @@ def _folder() -> Path:
     return store.cache()
 
 
-def _dependencies(project: Project, scratch: Path, rows: _Rows) -> None:
+def _dependencies(materials: Materials, scratch: Path, rows: _Rows) -> None:
     platform = native()
     tree = scratch / "dependencies"
-    trim.copy(dependencies.whole(project), tree)
+    trim.copy(materials.installed.tree(platform), tree)
     bare = scratch / "bare"
     trim.copy(tree, bare)
     for path in bare.rglob("*.pyc"):
         path.unlink()
     rows.add("dependencies", "wheels as they are", bare)
     rows.add("dependencies", "byte-code", tree)
-    choice = dependencies.chosen(project)
-    work = dependencies.opened(project, platform, tree, choice)
+    work = materials.dependencies.opened(platform, tree)
     for step in trim.STEPS:
         trim.apply(work, step)
         rows.add("dependencies", step.name, tree)
 
 
-def notes(project: Project) -> list[str]:
+def notes(materials: Materials) -> list[str]:
     """What was decided of the data, and where a word in the configuration would save more."""
-    choice = dependencies.chosen(project)
+    choice, image = materials.dependencies.choice, materials.image
     said = []
     if choice.services is not None:
-        origin = "declared" if project.image.aws_services is not None else "found in the sources"
+        origin = "declared" if image.aws_services is not None else "found in the sources"
         said.append(
             f"AWS services, {origin}: {', '.join(choice.services)} (and {', '.join(trim.CREDENTIALS)} for credentials)"
         )
-    elif (dependencies.whole(project) / interpreter.DIST_PACKAGES / "botocore/data").is_dir():
+    elif (materials.installed.packages() / "botocore/data").is_dir():
         said.append(
             "AWS services: no source names one, so all stay; name them as aws-services in [tool.lastgood.image]"
         )
     if choice.languages is not None:
-        origin = "declared" if project.image.languages is not None else "by the settings"
+        origin = "declared" if image.languages is not None else "by the settings"
         said.append(f"languages, {origin}: {', '.join(choice.languages)}")
     else:
         said.append("languages: all stay; name yours in LANGUAGES, or as languages in [tool.lastgood.image]")
@@ -124,10 +123,10 @@ def notes(project: Project) -> list[str]:
             "sources: the application's stay; tracebacks name file, line and function of other frames, without the text of the line"
         )
     said.append(f"static files of installed packages: {_STATIC[choice.static]}")
-    if project.image.without:
-        lost = dependencies.without(project)
+    if image.without:
+        lost = materials.dependencies.lost(image.without)
         said.append(
-            f"without {', '.join(project.image.without)}: {len(lost)} modules of dependencies can't be imported"
+            f"without {', '.join(image.without)}: {len(lost)} modules of dependencies can't be imported"
             f"{': ' if lost else ''}{', '.join(lost[:8])}{' …' if len(lost) > 8 else ''}"
         )
     return said

@@ -11,26 +11,24 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 import re
-import shutil
-import subprocess
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lastgood import bundle, platform
+from lastgood import bundle, platform, tar
 from lastgood.cache import store
-from lastgood.config.project import Project
+from lastgood.config.project import ImageSettings
 from lastgood.errors import UsageError
-from lastgood.image import assemble, dockerfile, layers, source
-from lastgood.image.built import Image
+from lastgood.image import assemble, built, dockerfile, layers, source
+from lastgood.image import engine as builder
+from lastgood.image.application import Application
+from lastgood.image.built import Image, Order
 from lastgood.image.commit import Commit
 from lastgood.image.layers import Layer
-from lastgood.report.terminal import megabytes, say, step
+from lastgood.report.terminal import megabytes, step
 
 LIMITS = (
     "the same commit need not give the same digest: base images move, and steps may fetch from the network",
@@ -56,51 +54,40 @@ class Saved:
     layers: tuple[Layer, ...]
 
 
-def build(project: Project, made_from: Commit, key: str) -> Image:
-    """The image of the project's own Dockerfile. Raises UsageError where there is no engine, a step fails, or no Django is in it."""
-    file = project.root / str(project.image.dockerfile)
+def build(root: Path, image: ImageSettings, application: Application, order: Order) -> Image:
+    """The image of the own Dockerfile of the project at `root`.
+
+    Raises UsageError where there is no engine, a step fails, or no Django is in it.
+    """
+    file = root / str(image.dockerfile)
     here = platform.native()
-    if project.image.platforms != (here.name,):
+    if image.platforms != (here.name,):
         raise UsageError(
-            f"{file.name} is built by this machine's engine, so for {here.name} alone, not for {', '.join(project.image.platforms)}: set "
+            f"{file.name} is built by this machine's engine, so for {here.name} alone, not for {', '.join(image.platforms)}: set "
             f'platforms = ["{here.name}"] in [tool.lastgood.image], or leave dockerfile out'
         )
     if not file.is_file():
         raise UsageError(f"{file} does not exist: [tool.lastgood.image] dockerfile names it")
-    with store.workspace(store.cache() / "work", f"{project.name}-") as work, _engine(file) as engine:
-        tag = f"lastgood-build/{project.name}:latest"  # stays in the engine: its layers are what the next build begins from
+    with store.workspace(store.cache() / "work", f"{order.title}-") as work, builder.connected(file) as engine:
+        tag = f"lastgood-build/{order.title}:latest"  # stays in the engine: its layers are what the next build begins from
         with step(f"{file.name} by the engine"):
-            source.copy(project.root, work / "context")
+            source.copy(root, work / "context")
             before = _identity(engine, tag)
-            _built(engine, project, work / "context", tag, made_from)
+            builder.build(engine, work / "context", str(image.dockerfile), tag, order.commit.created)
             if before and before != _identity(engine, tag):
                 with contextlib.suppress(Exception):  # a container may still use it
                     engine.images.remove(before)
         with step("layers") as shown:
-            saved = _saved(engine, tag, work, project.image.compression)
+            saved = _saved(engine, tag, work, image.compression)
             shown.note(megabytes(sum(layer.compressed for layer in saved.layers)))
         with step("manifest"):
-            python, manifest = _manifest(engine, project, made_from, tag, saved.configuration, work)
+            name = str(image.dockerfile)
+            environment = _environment(name, application.settings, saved.configuration)
+            variables = environment | dict(application.variables)
+            python, manifest = _manifest(engine, name, application, order.commit, tag, variables, work)
         with step("application"):
-            application = _migrator(work, manifest, project.image.compression)
-    return _image(project, made_from, key, saved, application, manifest, python)
-
-
-@contextlib.contextmanager
-def _engine(file: Path) -> Iterator[Any]:
-    import docker.client
-    from docker.errors import DockerException
-
-    try:
-        with contextlib.closing(docker.client.from_env(timeout=600)) as engine:
-            engine.ping()
-            yield engine
-    except DockerException as error:
-        said = str(error).strip().splitlines()[0][:200]
-        raise UsageError(
-            f"no Docker engine does what is needed ({said}): {file.name} is built by one; start it (`lastgood doctor`), or leave "
-            "dockerfile out of [tool.lastgood.image]"
-        ) from None
+            added = _migrator(work, manifest, image.compression)
+    return _image(file, order, saved, environment, added, manifest, python)
 
 
 def _identity(engine: Any, tag: str) -> str:
@@ -108,103 +95,34 @@ def _identity(engine: Any, tag: str) -> str:
     return str(found[0].id) if found else ""
 
 
-def _built(engine: Any, project: Project, context: Path, tag: str, made_from: Commit) -> None:
-    file = str(project.image.dockerfile)
-    if not (context / file).is_file():
-        raise UsageError(f"{file} is not known to git: add it, then build")
-    found = shutil.which("docker")
-    if found and not subprocess.run([found, "buildx", "version"], capture_output=True, check=False).returncode:
-        _by_buildkit(found, context, file, tag, made_from)
-    else:
-        _by_classic(engine, context, file, tag)
-
-
-def _by_buildkit(docker: str, context: Path, file: str, tag: str, made_from: Commit) -> None:
-    epoch = int(datetime.fromisoformat(made_from.created).timestamp())
-    command = [
-        docker,
-        "buildx",
-        "build",
-        "--load",
-        "--progress=plain",
-        "--provenance=false",
-    ]
-    done = subprocess.run(
-        [*command, f"--tag={tag}", f"--file={context / file}", str(context)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"SOURCE_DATE_EPOCH": str(epoch)},
-    )
-    if done.returncode:
-        for line in done.stderr.splitlines()[-20:]:
-            say(f"  {line}")
-        raise UsageError(buildkit_failure(done.stderr, (context / file).read_text(encoding="utf-8"), file))
-
-
-def buildkit_failure(output: str, text: str, file: str) -> str:
-    """One sentence for BuildKit's plain output about the Dockerfile's `text`: the line and the error."""
-    step_ = re.search(r"^ > \[[^\]]*\] (.+):$", output, re.MULTILINE)
-    cause = re.findall(r"^ERROR: (.+)$", output, re.MULTILINE)
-    error = (
-        cause[-1].removeprefix("failed to build: ").removeprefix("failed to solve: ") if cause else "it said nothing"
-    )
-    return failure(error, step_.group(1) if step_ else "", text, file)
-
-
-def _by_classic(engine: Any, context: Path, file: str, tag: str) -> None:
-    current = ""
-    said: list[str] = []
-    for event in engine.api.build(path=str(context), dockerfile=file, tag=tag, rm=True, forcerm=True, decode=True):
-        text = str(event.get("stream", "")).strip()
-        if re.match(r"Step \d+/\d+ : ", text):
-            current, said = text.partition(" : ")[2], []
-        elif text:
-            said += text.splitlines()
-        if "error" in event:
-            for line in said[-20:]:
-                say(f"  {line}")
-            raise UsageError(failure(str(event["error"]), current, (context / file).read_text(encoding="utf-8"), file))
-
-
-def failure(error: str, current: str, text: str, file: str) -> str:
-    """One sentence for an error in the instruction `current`, as the builder shows it, of the Dockerfile's `text`."""
-    start = re.escape(current.split("  ")[0][:60])
-    number = next(
-        (at for at, line in enumerate(text.splitlines(), start=1) if current and re.match(start, line.strip())), 0
-    )
-    place = f"{file}:{number}" if number else file
-    return f"{place}: {f'`{current}`: ' if current else ''}{error.strip().splitlines()[0]}; mend it and build again"
-
-
 def _saved(engine: Any, tag: str, work: Path, method: str) -> Saved:
     archive = work / "saved.tar"
     with archive.open("wb") as file:
         for part in engine.images.get(tag).save(chunk_size=1 << 20):
             file.write(part)
-    with tarfile.open(archive) as tar:
-        listed = json.loads(_read(tar, "manifest.json"))[0]
-        configuration = json.loads(_read(tar, listed["Config"]))
+    with tarfile.open(archive) as opened:
+        listed = json.loads(_read(opened, "manifest.json"))[0]
+        configuration = json.loads(_read(opened, listed["Config"]))
         found: list[Layer] = []
         for diff_id, name in zip(configuration["rootfs"]["diff_ids"], listed["Layers"], strict=True):
-            found.append(_layer(tar, name, diff_id, method, len(found)))
+            found.append(_layer(opened, name, diff_id, method, len(found)))
     archive.unlink()
     return Saved(configuration, tuple(found))
 
 
-def _read(tar: tarfile.TarFile, name: str) -> bytes:
-    opened = tar.extractfile(name)
+def _read(archive: tarfile.TarFile, name: str) -> bytes:
+    opened = archive.extractfile(name)
     if opened is None:
         raise UsageError(f"the engine saved an image without {name}: update the engine, then build again")
     return opened.read()
 
 
-def _layer(tar: tarfile.TarFile, name: str, diff_id: str, method: str, number: int) -> Layer:
+def _layer(archive: tarfile.TarFile, name: str, diff_id: str, method: str, number: int) -> Layer:
     """The engine's layer as the cache has it: its files are as the engine made them, only its compression is ours."""
     target = store.cache() / "layers" / f"own-{diff_id[7:31]}-{method}"
 
     def make(folder: Path) -> None:
-        body = _read(tar, name)
+        body = _read(archive, name)
         if body[:2] == b"\x1f\x8b":  # engines that keep layers compressed save them so
             import gzip
 
@@ -228,14 +146,13 @@ def _tree(work: Path) -> Path:
     return tree
 
 
-def _environment(project: Project, configuration: Mapping[str, Any]) -> dict[str, str]:
+def _environment(file: str, settings: str, configuration: Mapping[str, Any]) -> dict[str, str]:
     """The image's variables, and ours. Raises UsageError where it names other settings than the project."""
     given = dict(entry.split("=", 1) for entry in configuration.get("config", {}).get("Env") or [])
-    settings = given.get("DJANGO_SETTINGS_MODULE", project.settings)
-    if settings != project.settings:
+    own = given.get("DJANGO_SETTINGS_MODULE", settings)
+    if own != settings:
         raise UsageError(
-            f"{project.image.dockerfile} sets DJANGO_SETTINGS_MODULE to {settings}, and [tool.lastgood] settings is {project.settings}: "
-            "make them one"
+            f"{file} sets DJANGO_SETTINGS_MODULE to {own}, and [tool.lastgood] settings is {settings}: make them one"
         )
     paths = [path for path in (given.get("PYTHONPATH"), "/opt/lastgood") if path]
     ours = {"PYTHONPATH": ":".join(paths), "DJANGO_SETTINGS_MODULE": settings, "LASTGOOD_MANIFEST": f"/{_MANIFEST}"}
@@ -243,24 +160,27 @@ def _environment(project: Project, configuration: Mapping[str, Any]) -> dict[str
 
 
 def _manifest(
-    engine: Any, project: Project, made_from: Commit, tag: str, configuration: Mapping[str, Any], work: Path
+    engine: Any,
+    file: str,
+    application: Application,
+    made_from: Commit,
+    tag: str,
+    environment: Mapping[str, str],
+    work: Path,
 ) -> tuple[str, bytes]:
-    """The path of the image's Python, and the manifest that it made of the project in the image."""
-    environment = _environment(project, configuration) | dict(project.image.environment)
+    """The path of the image's Python, and the manifest that it made of the project in the image, with these variables."""
     added = io.BytesIO()
-    layers.write([(_tree(work), "")], work / "added.tar")
+    tar.write([(_tree(work), "")], work / "added.tar")
     added.write((work / "added.tar").read_bytes())
     arguments = ["-B", "-c", _ASK, "manifest", "--build", made_from.build, "--commit", made_from.sha]
-    status, output, errors = _run(engine, tag, arguments, environment, added.getvalue(), str(project.image.dockerfile))
+    status, output, errors = _run(engine, tag, arguments, environment, added.getvalue(), file)
     python, _, text = output.decode(errors="replace").partition("\n")
     if python == "-":
-        raise UsageError(
-            f"the Python of {project.image.dockerfile} has no Django: install the requirements where its python3 finds them"
-        )
+        raise UsageError(f"the Python of {file} has no Django: install the requirements where its python3 finds them")
     if status or not text.strip():
         lines = [line for line in errors.decode(errors="replace").splitlines() if line.strip()] or ["it said nothing"]
         raise UsageError(
-            f"making the manifest failed in the image of {project.image.dockerfile} with {project.settings}: {lines[-1]}; mend it, or "
+            f"making the manifest failed in the image of {file} with {application.settings}: {lines[-1]}; mend it, or "
             "set what it needs while building in [tool.lastgood.image.environment]"
         )
     return python, text[text.index("{") :].encode()
@@ -299,27 +219,23 @@ def _migrator(work: Path, manifest: bytes, method: str) -> Layer:
     for path in sorted(tree.rglob("*")):
         if path.is_file():
             seen.update(path.relative_to(tree).as_posix().encode() + b"\0" + path.read_bytes())
-    return assemble.kept("application", seen.hexdigest(), method, lambda: [(tree, "")], once=False)
+    return layers.kept("application", seen.hexdigest(), method, lambda: [(tree, "")], once=False)
 
 
 def _image(
-    project: Project, made_from: Commit, key: str, saved: Saved, application: Layer, manifest: bytes, python: str
+    file: Path, order: Order, saved: Saved, environment: Mapping[str, str], added: Layer, manifest: bytes, python: str
 ) -> Image:
     given = {name: value for name, value in saved.configuration.get("config", {}).items() if value}
     names = ("User", "ExposedPorts", "Volumes", "WorkingDir", "StopSignal", "Labels", "Entrypoint", "Cmd")
     settings = {name: given[name] for name in names if name in given}
     settings |= entry_point(python, settings.get("Entrypoint") or [], settings.get("Cmd") or [])
-    settings["Env"] = [f"{name}={value}" for name, value in _environment(project, saved.configuration).items()]
-    parts = [*saved.layers, application]
-    described = dockerfile.Description(
-        tuple(layer.name for layer in parts), settings, str(project.root / str(project.image.dockerfile))
-    )
+    settings["Env"] = [f"{name}={value}" for name, value in environment.items()]
+    parts = [*saved.layers, added]
+    described = dockerfile.Description(tuple(layer.name for layer in parts), settings, str(file))
     before = saved.configuration.get("history") or []
     if sum(not entry.get("empty_layer") for entry in before) != len(saved.layers):
         before = []
-    return assemble.assembled(
-        project, made_from, key, {platform.native().name: parts}, manifest, described, LIMITS, before
-    )
+    return built.write(order, {platform.native().name: parts}, manifest, described, LIMITS, before)
 
 
 def entry_point(python: str, entry: list[str], command: list[str]) -> dict[str, list[str]]:

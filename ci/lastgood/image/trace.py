@@ -23,9 +23,9 @@ from pathlib import Path
 
 from lastgood import bundle
 from lastgood.cache import store
-from lastgood.config.project import Project
 from lastgood.errors import UsageError
-from lastgood.python import interpreter
+from lastgood.image.application import Application
+from lastgood.python.interpreter import DIST_PACKAGES, Python
 
 RECIPE = 2
 _KEPT = 32  # results with the same names and dependencies; the oldest go first
@@ -87,12 +87,14 @@ class Made:
 
 @dataclass(frozen=True)
 class Work:
-    """What runs: the project's files in `app` (path below the app folder → sha256), on the dependencies in `tree`, by the base `root`."""
+    """What runs: the files of `application` (path below its folder → sha256), on the dependencies in `tree`, by `python`.
 
-    project: Project
-    app: Path
+    `dependencies` and `migrator` are the keys of what the tree, the Python and the migrator are made from.
+    """
+
+    application: Application
     files: Mapping[str, str]
-    root: Path
+    python: Python
     tree: Path
     dependencies: str
     migrator: str
@@ -110,10 +112,10 @@ def make(work: Work) -> Made:
     found = _kept(folder, work)
     if found:
         return found
-    with store.workspace(store.cache() / "work", f"{work.project.name}-run-") as place:
+    with store.workspace(store.cache() / "work", f"{work.application.name}-run-") as place:
         # Settings may write when they are imported, and static files may go below the app: nothing of that may get into the image.
         copy = place / "app"
-        shutil.copytree(work.app, copy, symlinks=True)
+        shutil.copytree(work.application.folder, copy, symlinks=True)
         for path in copy.rglob("*"):
             os.utime(path, (0, 0), follow_symlinks=False)
         facts = _run(work, place)
@@ -130,8 +132,8 @@ def _key(work: Work) -> str:
         sorted(work.files),
         work.dependencies,
         work.migrator,
-        work.project.settings,
-        sorted(work.project.image.environment.items()),
+        work.application.settings,
+        sorted(work.application.variables.items()),
     ]
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
@@ -159,7 +161,13 @@ def _kept(folder: Path, work: Work) -> Made | None:
 def _keep(folder: Path, work: Work, place: Path, seen: list[str], made: Made) -> None:
     inside: dict[str, str] = {}
     outside: dict[str, str] = {}
-    ours = (place, work.root.parent, work.tree.parent, bundle.path("docker"), *map(Path, ("/proc", "/sys", "/dev")))
+    ours = (
+        place,
+        work.python.root.parent,
+        work.tree.parent,
+        bundle.path("docker"),
+        *map(Path, ("/proc", "/sys", "/dev")),
+    )
     top = f"{place}/app/"
     for path in {*seen, *map(os.path.realpath, seen)}:  # of a link, both what it says and what it leads to count
         name = path.removeprefix(top)
@@ -184,33 +192,19 @@ def _hash(path: Path) -> str:
         return ""
 
 
-def environment(project: Project, app: Path, tree: Path) -> dict[str, str]:
-    """All variables that the project's code sees while building."""
-    paths = [app, bundle.path("docker/migrator").parent, tree / interpreter.DIST_PACKAGES]
-    return {
-        "PYTHONPATH": ":".join(str(path) for path in paths),
-        "DJANGO_SETTINGS_MODULE": project.settings,
-        **project.image.environment,
-    }
-
-
 def _run(work: Work, place: Path) -> dict[str, list[str]]:
-    program = interpreter.wrapper(work.root, work.root.parent / "bin")
     file = place / "answer.json"
-    done = interpreter.run(
-        program,
-        ["-c", _PROGRAM, str(file)],
-        environment=environment(work.project, place / "app", work.tree),
-        cwd=place / "app",
-    )
+    app = place / "app"
+    path = (app, bundle.path("docker/migrator").parent, work.tree / DIST_PACKAGES)
+    done = work.python.run(["-c", _PROGRAM, str(file)], environment=work.application.environment(*path), cwd=app)
     facts: dict[str, list[str]] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if done.returncode or "target" not in facts:
         lines = [line for line in (done.stderr + done.stdout).strip().splitlines() if line.strip()]
         doing = facts.get("failed", "collecting static files")
         cause = str(facts.get("cause") or (lines or ["it said nothing"])[-1]).replace(f"{place}/", "")
         raise UsageError(
-            f"{doing} failed in the image's Python with {work.project.settings}: {cause}; mend it, or set what it needs while building in "
-            "[tool.lastgood.image.environment]"
+            f"{doing} failed in the image's Python with {work.application.settings}: {cause}; mend it, or set what it needs while building "
+            "in [tool.lastgood.image.environment]"
         )
     return facts
 

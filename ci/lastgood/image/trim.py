@@ -33,8 +33,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lastgood.image import compress
-from lastgood.image.roots import kept
-from lastgood.python import bytecode, interpreter
+from lastgood.image.runtime import kept
+from lastgood.python import bytecode
+from lastgood.python.interpreter import DIST_PACKAGES
 
 RECIPE = 5
 CREDENTIALS = ("sts", "sso", "sso-oidc", "signin")  # what botocore itself calls to get credentials
@@ -129,7 +130,7 @@ def _programs(tree: Tree) -> None:
     """Programs start with the path of this machine's Python; what pip notes of an installation names its folders."""
     for name, _ in list(tree.files()):
         path = PurePosixPath(name)
-        inside = name.removeprefix(f"{interpreter.DIST_PACKAGES}/")
+        inside = name.removeprefix(f"{DIST_PACKAGES}/")
         if inside.startswith("bin/") or (path.parent.suffix == ".dist-info" and path.name in _LEFT_BY_PIP):
             tree.remove(name)
 
@@ -139,7 +140,7 @@ def _services(tree: Tree) -> None:
         return
     wanted = {*tree.choices.services, *CREDENTIALS}
     for name, _ in list(tree.files()):
-        parts = name.removeprefix(f"{interpreter.DIST_PACKAGES}/").split("/")
+        parts = name.removeprefix(f"{DIST_PACKAGES}/").split("/")
         if len(parts) > 3 and parts[0] in ("botocore", "boto3") and parts[1] == "data" and parts[2] not in wanted:
             tree.remove(name)
 
@@ -147,7 +148,7 @@ def _services(tree: Tree) -> None:
 def _models(tree: Tree) -> None:
     """The documentation in botocore's models of services: two thirds of each one, read and parsed with it for every client."""
     for name, path in list(tree.files()):
-        parts = name.removeprefix(f"{interpreter.DIST_PACKAGES}/").split("/")
+        parts = name.removeprefix(f"{DIST_PACKAGES}/").split("/")
         if parts[:2] == ["botocore", "data"] and parts[-1] == "service-2.json.gz":
             try:
                 model = json.loads(gzip.decompress(path.read_bytes()))
@@ -194,14 +195,10 @@ def _catalogues(tree: Tree) -> None:
 def _static(tree: Tree) -> None:
     wanted = _STATIC.get(tree.choices.static)
     for name, path in list(tree.files()) if wanted else []:
-        inside = name.removeprefix(f"{interpreter.DIST_PACKAGES}/")
+        inside = name.removeprefix(f"{DIST_PACKAGES}/")
         found = wanted.match(inside) if wanted else None
         # A finder looks into packages; a folder of that name elsewhere, as below templates, is something else.
-        if (
-            found
-            and path.suffix not in _CODE
-            and (tree.root / interpreter.DIST_PACKAGES / found[1] / "__init__.py").is_file()
-        ):
+        if found and path.suffix not in _CODE and (tree.root / DIST_PACKAGES / found[1] / "__init__.py").is_file():
             tree.remove(name)
 
 
@@ -214,7 +211,7 @@ def _developer(tree: Tree) -> None:
 def _documentation(tree: Tree) -> None:
     """Documentation, and what tests read: data in a folder `tests` of a package, in `docs` of one, and botocore's examples."""
     for name, path in list(tree.files()):
-        parts = name.removeprefix(f"{interpreter.DIST_PACKAGES}/").split("/")
+        parts = name.removeprefix(f"{DIST_PACKAGES}/").split("/")
         folders = parts[:-1]
         if path.suffix in _CODE or not folders or folders[0].endswith(".dist-info"):
             continue
@@ -244,7 +241,7 @@ def certificates(body: bytes) -> frozenset[bytes]:
 
 def _bundles(tree: Tree) -> None:
     own = certificates(tree.bundle.read_bytes())
-    top = tree.root / interpreter.DIST_PACKAGES
+    top = tree.root / DIST_PACKAGES
     for _, path in list(tree.files()):
         if path == top / "botocore/cacert.pem" and (top / "certifi/cacert.pem").is_file():
             path.unlink()
@@ -274,7 +271,7 @@ def _is_migration(path: Path) -> bool:
 
 def _records(tree: Tree) -> None:
     """Leaves in every RECORD what is there, with its hash; programs' rows go, whose hash names this machine's Python."""
-    top = tree.root / interpreter.DIST_PACKAGES
+    top = tree.root / DIST_PACKAGES
     for record in top.glob("*.dist-info/RECORD"):
         with record.open(newline="", encoding="utf-8") as file:
             rows = list(filter(None, csv.reader(file)))

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lastgood.config.project import Project
+from lastgood.debian.stages import Stages
 from lastgood.errors import UsageError
 from lastgood.local import account, emulator, engine, ports, state, virtualenv
 from lastgood.local.adapters.settings import ACCOUNT, REGION, Settings
@@ -93,7 +94,7 @@ def _start(project: Project) -> None:
         _remove_containers(client, name)
         _check_ports(project, client)
         gateway = _network(client, name)
-        image = postgres.image(client, project)
+        image = postgres.image(client, Stages(postgres.lock(), project.image.mirror, project.image.snapshot))
         server = postgres.Server(client, f"lastgood-{name}", name)
         with step("PostgreSQL") as progress:
             container = server.start(image, f"lastgood-{name}", project.local.database_port)

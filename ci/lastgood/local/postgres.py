@@ -11,13 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lastgood import tar
 from lastgood.cache import store
-from lastgood.config.project import Project
-from lastgood.debian import fetch, mirror, unpack
 from lastgood.debian.locks import Lock
 from lastgood.debian.seeds import Seeds
+from lastgood.debian.stages import Stages
 from lastgood.errors import UsageError
-from lastgood.image import layers
 from lastgood.platform import native
 from lastgood.report.terminal import step
 
@@ -61,7 +60,7 @@ def tag() -> str:
     return f"lastgood-postgres:{lock().key(STAGE, native().debian)[:12]}"
 
 
-def image(client: Any, project: Project) -> str:
+def image(client: Any, stages: Stages) -> str:
     """Returns the tag of the image, which is made where the engine does not have it."""
     from docker.errors import ImageNotFound
 
@@ -70,34 +69,20 @@ def image(client: Any, project: Project) -> str:
         client.images.get(name)
     except ImageNotFound:
         with step("PostgreSQL image") as progress:
-            _build(client, project, name)
+            _build(client, stages, name)
             progress.note(name)
     return name
 
 
-def _build(client: Any, project: Project, name: str) -> None:
-    locked = lock()
-    packages = locked.packages(STAGE, native().debian)
-    files = fetch.fetch(
-        packages,
-        lambda: mirror.find(project.image.mirror, locked.suite),
-        store.cache(),
-        mirror.snapshot(project.image.snapshot, locked.resolved),
-    )
-
+def _build(client: Any, stages: Stages, name: str) -> None:
     def make(folder: Path) -> None:
-        root = folder / "root"
-        unpack.unpack(
-            [(one.name, files[one.name]) for one in packages], root, lambda path: not path.startswith(_NOT_WANTED)
-        )
-        _finish(root)
+        stages.unpack(STAGE, native(), folder / "root", lambda path: not path.startswith(_NOT_WANTED))
+        _finish(folder / "root")
 
-    tree = (
-        store.entry(store.cache() / "postgres" / f"{locked.key(STAGE, native().debian)[:24]}-{RECIPE}", make) / "root"
-    )
+    tree = store.entry(store.cache() / "postgres" / f"{stages.key(STAGE, native())[:24]}-{RECIPE}", make) / "root"
     with tempfile.TemporaryDirectory(dir=store.cache()) as scratch:
         archive = Path(scratch) / "root.tar"
-        layers.write([(tree, "")], archive)
+        tar.write([(tree, "")], archive)
         _own(archive, HOME)
         with archive.open("rb") as file:
             client.api.import_image_from_data(

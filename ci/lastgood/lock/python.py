@@ -7,12 +7,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lastgood.config.project import Project
+from lastgood.config.project import BUILDS, REQUIREMENTS, Project
 from lastgood.errors import Refused, UsageError
 from lastgood.lock import inputs
-
-LOCK = "requirements.txt"
-BUILDS = "docker/build-requirements.txt"
+from lastgood.lock.inputs import Inputs
+from lastgood.python.interpreter import Python
 
 
 @dataclass(frozen=True)
@@ -22,103 +21,108 @@ class Compiled:
     lock: str
     builds: str
 
+
+@dataclass(frozen=True)
+class PythonLock:
+    """The Python lock of the project at `root`. `cooldown` is how many days old a file must be to be taken."""
+
+    root: Path
+    platforms: tuple[str, ...]
+    cooldown: int = 0
+
     @classmethod
-    def read(cls, project: Project) -> Compiled:
+    def of(cls, project: Project) -> PythonLock:
+        """The lock of a project."""
+        return cls(project.root, tuple(project.image.platforms), project.lock.cooldown)
+
+    def read(self) -> Compiled:
         """What the project has; empty texts where there is none."""
-        return cls(_text(project.root / LOCK), _text(project.root / BUILDS))
+        return Compiled(_text(self.root / REQUIREMENTS), _text(self.root / BUILDS))
 
+    def write(self, after: Compiled) -> None:
+        """Writes both files, the lock last: until then its hash does not fit, which a check sees."""
+        _write(self.root / BUILDS, after.builds)
+        _write(self.root / REQUIREMENTS, after.lock)
 
-def compile_lock(project: Project, *, upgrade: frozenset[str] | None = frozenset()) -> bool:
-    """Compiles the lock anew and writes it; returns whether it changed.
+    def inputs(self) -> Inputs:
+        """What the lock is made from. Raises UsageError for an input that can't be read."""
+        return inputs.read(self.root, self.platforms, self.cooldown)
 
-    Versions that still fit stay, but for those of the requirements (normalised names) in `upgrade` (None: all).
-    """
-    after = compiled(project, upgrade)
-    if after == Compiled.read(project):
-        return False
-    write(project, after)
-    return True
+    def check(self) -> None:
+        """Raises Refused where requirements.txt is not what its inputs compile to, by the hashes in its header."""
+        now = self._existing()
+        digest, content, body = inputs.recorded(now.lock)
+        if digest is None or content is None:
+            raise Refused(f"{REQUIREMENTS} does not say what it was made from: run `lastgood lock` and commit it")
+        if digest != self.inputs().digest:
+            raise Refused(
+                f"{REQUIREMENTS} is stale: {inputs.SOURCE}, a file it includes, or the settings of the lock changed since; run "
+                "`lastgood lock` and commit it"
+            )
+        if content != inputs.content(body, now.builds):
+            edited = f"{REQUIREMENTS} or {BUILDS}"
+            raise Refused(f"{edited} was edited or merged by hand: run `lastgood lock`, which mends it, and commit it")
 
-
-def write(project: Project, after: Compiled) -> None:
-    """Writes both files, the lock last: until then its hash does not fit, which a check sees."""
-    _write(project.root / BUILDS, after.builds)
-    _write(project.root / LOCK, after.lock)
-
-
-def check(project: Project, *, prove: bool = False) -> None:
-    """Raises Refused where requirements.txt is not what its inputs compile to.
-
-    The answer comes from the hashes in its header; `prove` compiles anew, and shows the difference.
-    """
-    target = project.root / LOCK
-    now = Compiled.read(project)
-    if not target.is_file():
-        raise Refused(f"{target} does not exist: run `lastgood lock` and commit it")
-    if prove:
-        after = compiled(project, frozenset())
+    def prove(self, python: Python) -> None:
+        """Compiles anew by `python`. Raises Refused, with the difference, where requirements.txt is not that."""
+        now = self._existing()
+        after = self.compiled(python, frozenset())
         if after != now:
             raise Refused(
-                f"{LOCK} is stale: run `lastgood lock` and commit it; the difference is\n{_difference(now, after)}"
+                f"{REQUIREMENTS} is stale: run `lastgood lock` and commit it; the difference is\n{_difference(now, after)}"
             )
-        return
-    digest, content, body = inputs.recorded(now.lock)
-    if digest is None or content is None:
-        raise Refused(f"{LOCK} does not say what it was made from: run `lastgood lock` and commit it")
-    if digest != inputs.read(project).digest:
-        raise Refused(
-            f"{LOCK} is stale: {inputs.SOURCE}, a file it includes, or the settings of the lock changed since; run `lastgood lock` and "
-            "commit it"
-        )
-    if content != inputs.content(body, now.builds):
-        edited = f"{LOCK} or {BUILDS}"
-        raise Refused(f"{edited} was edited or merged by hand: run `lastgood lock`, which mends it, and commit it")
+
+    def compiled(self, python: Python, upgrade: frozenset[str] | None) -> Compiled:
+        """What the inputs compile to by `python`, for every platform of the image; nothing is written to the project.
+
+        Versions that still fit stay, but for those of the requirements (normalised names) in `upgrade` (None: all). Raises UsageError for a
+        requirement that does not exist or fit, or an index that does not answer.
+        """
+        from lastgood import parallel, platform
+        from lastgood.lock import builds
+        from lastgood.python import merge
+        from lastgood.python.pip_compile import Tools
+
+        found = self.inputs()
+        before = self.read()
+        _, _, existing = inputs.recorded(before.lock)
+        flags = [f"--upgrade-package={name}" for name in sorted(upgrade or ())]
+        with tempfile.TemporaryDirectory(prefix="lastgood-lock-") as name:
+            work = Path(name)
+            tools = Tools(python, work, self.cooldown)
+
+            def compile_for(one: str) -> str:
+                # Compiled under its own name in an empty folder, so that the comments (“via -r requirements.in”) name no path of a machine.
+                folder = work / one.replace("/", "-")
+                for path, content in found.files.items():
+                    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                    (folder / path).write_bytes(content)
+                if existing and upgrade is not None:
+                    kept = merge.written(merge.of_platform(existing, platform.ALL[one]))
+                    (folder / REQUIREMENTS).write_text(kept, encoding="utf-8")
+                tools.compile(folder, platform.ALL[one], [*flags, "--output-file", REQUIREMENTS, inputs.SOURCE])
+                return (folder / REQUIREMENTS).read_text(encoding="utf-8")
+
+            names = self.platforms
+            texts = dict(zip(names, parallel.each(compile_for, names, len(names)), strict=True))
+            body = merge.merged(texts)
+            _no_secrets(body)
+            kept_builds = before.builds if upgrade is not None else ""
+            build_text = builds.lock(tools, texts, kept_builds, work, flags)
+        return Compiled(inputs.header(found.digest, body, build_text) + body, build_text)
+
+    def _existing(self) -> Compiled:
+        target = self.root / REQUIREMENTS
+        if not target.is_file():
+            raise Refused(f"{target} does not exist: run `lastgood lock` and commit it")
+        return self.read()
 
 
 def _difference(before: Compiled, after: Compiled) -> str:
     lines: list[str] = []
-    for name, old, new in ((LOCK, before.lock, after.lock), (BUILDS, before.builds, after.builds)):
+    for name, old, new in ((REQUIREMENTS, before.lock, after.lock), (BUILDS, before.builds, after.builds)):
         lines += difflib.unified_diff(old.splitlines(), new.splitlines(), name, "as compiled", lineterm="", n=1)
     return "\n".join(lines[:60])
-
-
-def compiled(project: Project, upgrade: frozenset[str] | None) -> Compiled:
-    """What the inputs compile to, for every platform of the image; nothing is written to the project.
-
-    Raises UsageError for a requirement that does not exist or fit, or an index that does not answer.
-    """
-    from lastgood import parallel, platform
-    from lastgood.lock import builds
-    from lastgood.python import merge
-    from lastgood.python.pip_compile import Tools
-
-    found = inputs.read(project)
-    before = Compiled.read(project)
-    _, _, existing = inputs.recorded(before.lock)
-    flags = [f"--upgrade-package={name}" for name in sorted(upgrade or ())]
-    with tempfile.TemporaryDirectory(prefix="lastgood-lock-") as name:
-        work = Path(name)
-        tools = Tools(project, work)
-
-        def compile_for(one: str) -> str:
-            # Compiled under its own name in an empty folder, so that the comments (“via -r requirements.in”) name no path of a machine.
-            folder = work / one.replace("/", "-")
-            for path, content in found.files.items():
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                (folder / path).write_bytes(content)
-            if existing and upgrade is not None:
-                kept = merge.written(merge.of_platform(existing, platform.ALL[one]))
-                (folder / LOCK).write_text(kept, encoding="utf-8")
-            tools.compile(folder, platform.ALL[one], [*flags, "--output-file", LOCK, inputs.SOURCE])
-            return (folder / LOCK).read_text(encoding="utf-8")
-
-        names = project.image.platforms
-        texts = dict(zip(names, parallel.each(compile_for, names, len(names)), strict=True))
-        body = merge.merged(texts)
-        _no_secrets(body)
-        kept_builds = before.builds if upgrade is not None else ""
-        build_text = builds.lock(tools, texts, kept_builds, work, flags)
-    return Compiled(inputs.header(found.digest, body, build_text) + body, build_text)
 
 
 def _no_secrets(body: str) -> None:

@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lastgood.errors import UsageError
-from lastgood.python import interpreter
+from lastgood.python.interpreter import VERSION, Python
 
-_SUFFIX = f".cpython-{interpreter.VERSION.replace('.', '')}.pyc"
+_SUFFIX = f".cpython-{VERSION.replace('.', '')}.pyc"
 
 # Takes lines of JSON [source, where its byte-code goes, the name it has in the image]; prints JSON [name, why] of what does not compile.
 # Each is compiled in a process that has compiled nothing before: that would decide which strings are shared, and so a few bytes of the
@@ -57,12 +57,12 @@ def source_of(path: str) -> str | None:
     return f"{path[:-1]}" if path.endswith(".pyc") else None
 
 
-def compile_tree(tree: Path, folders: Iterable[str], root: Path) -> None:
-    """Byte-compiles `folders` of `tree` by the Python of `root`. Raises UsageError naming the first file that does not."""
+def compile_tree(tree: Path, folders: Iterable[str], python: Python) -> None:
+    """Byte-compiles `folders` of `tree` by `python`. Raises UsageError naming the first file that does not."""
     sources = [
         path for folder in folders for path in (tree / folder).rglob("*.py") if path.is_file() and not path.is_symlink()
     ]
-    broken = compile_files(tree, sources, root)
+    broken = compile_files(tree, sources, python)
     if broken:
         path, reason = min(broken.items())
         text = f"*** Error compiling '{path}'...\n{reason.rstrip()}"
@@ -71,13 +71,13 @@ def compile_tree(tree: Path, folders: Iterable[str], root: Path) -> None:
         )
 
 
-def compile_files(tree: Path, sources: Iterable[Path], root: Path) -> dict[str, str]:
+def compile_files(tree: Path, sources: Iterable[Path], python: Python) -> dict[str, str]:
     """Compiles `sources` below `tree` into `__pycache__` beside them; returns {path below tree: why it does not compile}."""
     wanted = {source.relative_to(tree).as_posix(): source for source in sources}
-    return compiled({name: (source, cached(source)) for name, source in wanted.items()}, root)
+    return compiled({name: (source, cached(source)) for name, source in wanted.items()}, python)
 
 
-def compiled(wanted: Mapping[str, tuple[Path, Path]], root: Path) -> dict[str, str]:
+def compiled(wanted: Mapping[str, tuple[Path, Path]], python: Python) -> dict[str, str]:
     """Compiles {name in the image: (source, where its byte-code goes)}; returns {name: why it does not compile}.
 
     An unchecked-hash file never looks at the source's time, which layers set to one value. The work is shared out over the cores.
@@ -85,15 +85,16 @@ def compiled(wanted: Mapping[str, tuple[Path, Path]], root: Path) -> dict[str, s
     count = os.cpu_count() or 1
     ordered = sorted(wanted, key=lambda name: (-wanted[name][0].stat().st_size, name))
     shares = [ordered[number::count] for number in range(count)]
-    program = interpreter.wrapper(root, root.parent / "bin")
 
     def work(share: list[str]) -> list[tuple[str, str]]:
         lines = [json.dumps([*map(str, wanted[name]), f"/{name}"]) for name in share]
         environment = {"PYTHONNODEBUGRANGES": "1", "PYTHONWARNINGS": "ignore"}
-        done = interpreter.run(program, ["-B", "-S", "-c", _COMPILE], environment=environment, given="\n".join(lines))
+        done = python.run(["-B", "-S", "-c", _COMPILE], environment=environment, given="\n".join(lines))
         if done.returncode:
             lines = (done.stderr.strip() or "it said nothing").splitlines()
-            raise UsageError(f"the image's Python can't compile: {lines[-1]}; remove {root.parent} and build again")
+            raise UsageError(
+                f"the image's Python can't compile: {lines[-1]}; remove {python.root.parent} and build again"
+            )
         return [(name.removeprefix("/"), reason) for name, reason in map(json.loads, done.stdout.splitlines())]
 
     with ThreadPoolExecutor(count) as pool:

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lastgood.errors import UsageError
-from lastgood.python import interpreter
+from lastgood.python.interpreter import DIST_PACKAGES, Python
 
 # Modules by distribution on standard input, as JSON; lines of JSON [module, error or null] on standard output. The parent prepares Django
 # once and forks for each distribution. A child that dies is followed by one that begins behind the module it died of.
@@ -139,14 +139,14 @@ def modules(names: Mapping[str, str]) -> dict[str, list[str]]:
     return {owner: sorted(of_it) for owner, of_it in sorted(found.items())}
 
 
-def survey(tree: Path, root: Path, by_owner: Mapping[str, list[str]]) -> dict[str, str | None]:
-    """{module: None, or the error of importing it} by the Python of `root` from `tree`. The distributions are shared out over the cores."""
+def survey(tree: Path, python: Python, by_owner: Mapping[str, list[str]]) -> dict[str, str | None]:
+    """{module: None, or the error of importing it} by `python` from `tree`. The distributions are shared out over the cores."""
     count = max(1, os.cpu_count() or 1)
     shares: list[list[list[str]]] = [[] for _ in range(count)]
     # Half of a big distribution's modules cost more than half of the time: they are not split, the big ones begin first.
     for names in sorted(by_owner.values(), key=len, reverse=True):
         min(shares, key=lambda share: sum(map(len, share))).append(names)
-    top = tree / interpreter.DIST_PACKAGES
+    top = tree / DIST_PACKAGES
     applications = sorted(
         {
             name.rpartition(".")[0]
@@ -156,15 +156,12 @@ def survey(tree: Path, root: Path, by_owner: Mapping[str, list[str]]) -> dict[st
         }
     )
     applications = [name for name in applications if name and not name.startswith("django.")]
-    program = interpreter.wrapper(root, root.parent / "bin")
 
     def work(share: list[list[str]]) -> list[tuple[str, str | None]]:
         given = {"modules": share, "django": (top / "django").is_dir(), "applications": applications}
         with tempfile.TemporaryDirectory(prefix="lastgood-imports-") as home:
             environment = {"PYTHONPATH": str(top), "HOME": home, "TMPDIR": home, "AWS_EC2_METADATA_DISABLED": "true"}
-            done = interpreter.run(
-                program, ["-c", _IMPORT], environment=environment, cwd=Path(home), given=json.dumps(given)
-            )
+            done = python.run(["-c", _IMPORT], environment=environment, cwd=Path(home), given=json.dumps(given))
         if done.returncode:
             lines = (done.stderr.strip() or "it said nothing").splitlines()
             raise UsageError(f"the image's Python can't import what is installed: {lines[-1]}; see `lastgood doctor`")
@@ -176,20 +173,20 @@ def survey(tree: Path, root: Path, by_owner: Mapping[str, list[str]]) -> dict[st
         }
 
 
-def prove(origin: Path, tree: Path, root: Path, by_owner: Mapping[str, list[str]]) -> dict[str, str]:
-    """Raises UsageError unless each module that the Python of `root` imports from `origin` can be imported from `tree`, what is left of it.
+def prove(origin: Path, tree: Path, python: Python, by_owner: Mapping[str, list[str]]) -> dict[str, str]:
+    """Raises UsageError unless each module that `python` imports from `origin` can be imported from `tree`, what is left of it.
 
     Returns {module: error} of those that can be imported from neither.
 
     Only what fails in `tree` is tried in `origin`. That takes it out of the order it had among its distribution's modules: where it works
     there, the whole distribution decides.
     """
-    after = survey(tree, root, by_owner)
+    after = survey(tree, python, by_owner)
     failed = _of(by_owner, {name for name, error in after.items() if error is not None})
-    works = {name for name, error in (survey(origin, root, failed) if failed else {}).items() if error is None}
+    works = {name for name, error in (survey(origin, python, failed) if failed else {}).items() if error is None}
     suspects = {owner: by_owner[owner] for owner in _of(by_owner, works)}
     if suspects:
-        check(survey(origin, root, suspects), after, by_owner)
+        check(survey(origin, python, suspects), after, by_owner)
     return {name: error for name, error in after.items() if error is not None}
 
 
@@ -204,9 +201,9 @@ def check(before: Mapping[str, str | None], after: Mapping[str, str | None], by_
     for name, error in sorted(after.items()):
         if error is None or before.get(name, "") is not None:
             continue
-        wanted = re.search(rf"/{re.escape(interpreter.DIST_PACKAGES)}/([^'\"]+)", error)
+        wanted = re.search(rf"/{re.escape(DIST_PACKAGES)}/([^'\"]+)", error)
         advice = wanted.group(1) if wanted and "No such file" in error else owners[name]
-        short = re.sub(rf"[^\s'\"]*/{re.escape(interpreter.DIST_PACKAGES)}/", "", error.splitlines()[0])
+        short = re.sub(rf"[^\s'\"]*/{re.escape(DIST_PACKAGES)}/", "", error.splitlines()[0])
         raise UsageError(
             f"{name} of {owners[name]} can't be imported once the image is trimmed ({short}): add {json.dumps(advice)} to keep in "
             "[tool.lastgood.image] and build again"

@@ -1,62 +1,72 @@
-"""Runs the Python of a root file system on this machine, through that root's own loader: no root rights, no container."""
+"""The Python of a root file system, run on this machine through that root's own loader: no root rights, no container."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from lastgood import platform
+from lastgood.cache import store
 
 VERSION = "3.13"
 STDLIB = f"usr/lib/python{VERSION}"
 DIST_PACKAGES = f"usr/local/lib/python{VERSION}/dist-packages"
+_ALWAYS = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 
 
-def wrapper(root: Path, folder: Path) -> Path:
-    """Writes `folder`/python, a program that starts the Python of `root`, and returns its path.
+@dataclass(frozen=True)
+class Python:
+    """The Python in the root file system `root`, which must be of this machine's own platform: nothing is emulated."""
 
-    The root must be of this machine's own platform: nothing is emulated. Raises UsageError on a machine that no image is made for.
-    `--argv0` makes the interpreter take the wrapper for itself (`sys.executable`), so that what starts Python again (pip does) comes
-    back through the loader.
-    """
-    native = platform.native()
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "python"
-    text = (
-        "#!/bin/sh\n"
-        f"export PYTHONHOME='{root}/usr'\n"
-        f"exec '{root}/{native.loader}' --library-path '{root}/{native.libraries}' --argv0 \"$0\" '{root}/usr/bin/python{VERSION}' \"$@\"\n"
-    )
-    if not file.is_file() or file.read_text(encoding="utf-8") != text:
-        part = file.with_name(f".python-{os.getpid()}")
-        part.write_text(text, encoding="utf-8")
-        part.chmod(0o755)
-        part.replace(file)
-    return file
+    root: Path
 
+    @property
+    def program(self) -> Path:
+        """A program that starts it, written beside the root. Raises UsageError on a machine that no image is made for."""
+        return self.wrapped(self.root.parent / "bin")
 
-def run(
-    python: Path,
-    arguments: Sequence[str],
-    *,
-    environment: Mapping[str, str],
-    cwd: Path | None = None,
-    given: str | None = None,
-) -> subprocess.CompletedProcess[str]:
-    """Runs the wrapped Python with just `environment` (and a fixed hash seed) and `given` as its standard input.
+    def wrapped(self, folder: Path) -> Path:
+        """Writes `folder`/python, a program that starts it, and returns its path.
 
-    Returns the process with its output as text.
-    """
-    fixed = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
-    return subprocess.run(
-        [str(python), *arguments],
-        env=fixed | dict(environment),
-        cwd=cwd,
-        input=given,
-        stdin=subprocess.DEVNULL if given is None else None,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        `--argv0` makes the interpreter take the wrapper for itself (`sys.executable`), so that what starts Python again (pip does) comes
+        back through the loader.
+        """
+        native = platform.native()
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / "python"
+        loader = f"'{self.root}/{native.loader}' --library-path '{self.root}/{native.libraries}'"
+        text = (
+            "#!/bin/sh\n"
+            f"export PYTHONHOME='{self.root}/usr'\n"
+            f'exec {loader} --argv0 "$0" \'{self.root}/usr/bin/python{VERSION}\' "$@"\n'
+        )
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            with store.replacing(file) as part:
+                part.write_text(text, encoding="utf-8")
+                part.chmod(0o755)
+        return file
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        cwd: Path | None = None,
+        given: str | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs it with just `environment` (and a fixed hash seed) and `given` as its standard input.
+
+        Returns the process with its output as text.
+        """
+        return subprocess.run(
+            [str(self.program), *arguments],
+            env=_ALWAYS | dict(environment),
+            cwd=cwd,
+            input=given,
+            stdin=subprocess.DEVNULL if given is None else None,
+            capture_output=True,
+            text=True,
+            check=False,
+        )

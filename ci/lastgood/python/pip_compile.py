@@ -12,10 +12,8 @@ from pathlib import Path
 
 from lastgood import platform
 from lastgood.cache import store
-from lastgood.config.project import Project
 from lastgood.errors import UsageError
-from lastgood.image import roots
-from lastgood.python import interpreter
+from lastgood.python.interpreter import VERSION, Python
 from lastgood.report.text import masked
 
 # pip-compile and what it imports; pure Python all, so the image's Python can run the copies that the tool itself is locked with.
@@ -57,12 +55,11 @@ print(json.dumps(BuildBackendHookCaller(folder, backend, backend_path=path or No
 
 
 class Tools:
-    """pip-compile in one folder of work, for one project."""
+    """pip-compile, run by `python` in the folder `work`. `cooldown` is how many days old a file must be to be taken."""
 
-    def __init__(self, project: Project, work: Path) -> None:
-        root = roots.wheels(project)
-        self._program = interpreter.wrapper(root, root.parent / "bin")
-        self._cooldown = project.lock.cooldown
+    def __init__(self, python: Python, work: Path, cooldown: int) -> None:
+        self._python = python
+        self._cooldown = cooldown
         self._work = work
         self._folder = work / "tools"
         _link_tools(self._folder)
@@ -128,7 +125,7 @@ class Tools:
         if self._cooldown:
             environment["PIP_UPLOADED_PRIOR_TO"] = f"P{self._cooldown}D"
         environment["PYTHONPATH"] = os.pathsep.join(folders)
-        return interpreter.run(self._program, list(arguments), environment=environment, cwd=cwd)
+        return self._python.run(list(arguments), environment=environment, cwd=cwd)
 
 
 def _settings() -> dict[str, str]:
@@ -212,12 +209,12 @@ def _version_problem(output: str, cooldown: int) -> str | None:
     fitting = f"{old}," if old else ""
     found = re.search(r"satisfies the requirement ([^\s(]+) .*\(from versions: (?!none)", output)
     if found:
-        wanted = f"{found.group(1)} and Python {interpreter.VERSION}"
+        wanted = f"{found.group(1)} and Python {VERSION}"
         return f"requirements.in: no version at the index{fitting} fits {wanted}: ask for another one"
     found = re.search(r"No matching distribution found for ([^\s(]+)", output)
     if found:
         return (
-            f"requirements.in: {found.group(1)} does not exist for Python {interpreter.VERSION} at the index{old}: mend its name or "
+            f"requirements.in: {found.group(1)} does not exist for Python {VERSION} at the index{old}: mend its name or "
             "version"
         )
     clash = re.findall(r"RequirementInformation\(requirement=\w+\('([^']+)'\), parent=(?:None|\w+\('([^ ']+))", output)

@@ -14,6 +14,7 @@ from pathlib import Path
 from lastgood.cache import store
 from lastgood.errors import UsageError
 from lastgood.python import bytecode
+from lastgood.python.interpreter import Python
 from lastgood.report.text import readable
 
 _RECIPE = 2
@@ -24,7 +25,7 @@ def key(body: bytes, name: str, interpreter: str) -> str:
     return hashlib.sha256(f"{_RECIPE}\0{interpreter}\0{name}\0".encode() + body).hexdigest()
 
 
-def add(tree: Path, sources: Mapping[str, bytes], root: Path, interpreter: str) -> int:
+def add(tree: Path, sources: Mapping[str, bytes], python: Python, interpreter: str) -> int:
     """Puts the byte-code of each source (path below `tree` → its bytes) beside it; returns how many had to be compiled.
 
     Raises UsageError naming the first file, by its path, that does not compile.
@@ -34,7 +35,7 @@ def add(tree: Path, sources: Mapping[str, bytes], root: Path, interpreter: str) 
     wanted = {name: kept / key(body, name, interpreter) for name, body in sorted(sources.items())}
     missing = {name: target for name, target in wanted.items() if not target.is_file()}
     if missing:
-        _compile(tree, missing, root)
+        _compile(tree, missing, python)
     for name, target in wanted.items():
         source = tree / name
         compiled = bytecode.cached(source)
@@ -43,10 +44,10 @@ def add(tree: Path, sources: Mapping[str, bytes], root: Path, interpreter: str) 
     return len(missing)
 
 
-def _compile(tree: Path, missing: Mapping[str, Path], root: Path) -> None:
+def _compile(tree: Path, missing: Mapping[str, Path], python: Python) -> None:
     with store.workspace(store.cache() / "work", "byte-code-") as work:
         parts = {name: work / str(number) for number, name in enumerate(missing)}
-        broken = bytecode.compiled({name: (tree / name, part) for name, part in parts.items()}, root)
+        broken = bytecode.compiled({name: (tree / name, part) for name, part in parts.items()}, python)
         if broken:
             name, said = min(broken.items())
             raise UsageError(

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from lastgood.errors import UsageError
 from lastgood.platform import AMD64, ARM64
-from lastgood.python import compiling, wheels
+from lastgood.python import fetch as module
+from lastgood.python import install, locked, sources
+from lastgood.python.sources import Source
 
 ZERO = "0" * 64
 
@@ -47,7 +49,7 @@ def fetch(tmp_path: Path, lock: str) -> list[str]:
     """Fetches a lock; returns what came."""
     file = tmp_path / "requirements.txt"
     file.write_text(lock, encoding="utf-8")
-    assert wheels.download(file, AMD64, tmp_path / "wheels") == []
+    assert module.download(file, AMD64, tmp_path / "wheels") == []
     return sorted(path.name for path in (tmp_path / "wheels").iterdir())
 
 
@@ -124,8 +126,8 @@ def test_a_line_whose_marker_is_false_in_the_image_is_left_out(index: Path, tmp_
         f'beta==1.0 ; python_version < "3.13" --hash=sha256:{ZERO}\ngamma==1.0 ; platform_machine == "x86_64" --hash=sha256:{ZERO}\n',
         encoding="utf-8",
     )
-    assert [one.text for one in wheels.read(file, ARM64)] == [f"alpha==1.0 --hash=sha256:{digest}"]
-    assert [one.version for one in wheels.read(file, AMD64)] == ["1.0", "1.0"]
+    assert [one.text for one in locked.read(file, ARM64)] == [f"alpha==1.0 --hash=sha256:{digest}"]
+    assert [one.version for one in locked.read(file, AMD64)] == ["1.0", "1.0"]
 
 
 def sdist(folder: Path, name: str, files: Mapping[str, str], links: Mapping[str, str] | None = None) -> str:
@@ -140,7 +142,7 @@ def sdist(folder: Path, name: str, files: Mapping[str, str], links: Mapping[str,
             info = tarfile.TarInfo(f"{name}-1.0/{path}")
             info.type, info.linkname = tarfile.SYMTYPE, target
             archive.addfile(info)
-    return wheels.digest(file)
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def test_what_has_no_wheel_comes_as_its_source_and_none_of_its_code_runs(index: Path, tmp_path: Path) -> None:
@@ -151,7 +153,7 @@ def test_what_has_no_wheel_comes_as_its_source_and_none_of_its_code_runs(index: 
     )
     lock = tmp_path / "requirements.txt"
     lock.write_text(f"alpha==1.0 --hash=sha256:{digest}\n", encoding="utf-8")
-    assert wheels.download(lock, AMD64, tmp_path / "w") == [("alpha", "1.0", tmp_path / "w/alpha-1.0.tar.gz")]
+    assert module.download(lock, AMD64, tmp_path / "w") == [Source("alpha", "1.0", tmp_path / "w/alpha-1.0.tar.gz")]
     assert not (tmp_path / "ran").exists()
 
 
@@ -175,7 +177,7 @@ def crafted(tmp_path: Path, name: str, content: str = "", mode: int = 0o100644) 
 
 def unsafe(file: Path) -> str:
     with pytest.raises(UsageError) as caught:
-        wheels.check(file)
+        install.check(file)
     return str(caught.value)
 
 
@@ -196,7 +198,7 @@ def test_a_wheel_that_leaves_its_folder(tmp_path: Path) -> None:
         "alpha-1.0-py3-none-any.whl holds alpha/x, a link to ../../etc, which lies outside its folder: it is not installed; choose "
         "another version"
     )
-    wheels.check(crafted(tmp_path, "alpha/x", "../beta", 0o120777))
+    install.check(crafted(tmp_path, "alpha/x", "../beta", 0o120777))
 
 
 def test_a_file_that_is_no_wheel(tmp_path: Path) -> None:
@@ -218,14 +220,14 @@ def test_a_file_that_is_no_wheel(tmp_path: Path) -> None:
 def test_a_source_that_leaves_its_folder(tmp_path: Path, path: str, target: str, said: str) -> None:
     sdist(tmp_path, "alpha", {"c": "1"}, {path: target})
     with pytest.raises(UsageError) as caught:
-        compiling.unpack(compiling.Source("alpha", "1.0", tmp_path / "alpha-1.0.tar.gz"))
+        sources.unpack(Source("alpha", "1.0", tmp_path / "alpha-1.0.tar.gz"))
     assert str(caught.value) == f"alpha-1.0.tar.gz holds {said}: it is not compiled; choose another version of alpha"
 
 
 def test_a_source_with_a_name_in_no_encoding(tmp_path: Path) -> None:
     sdist(tmp_path, "alpha", {"c\udcff": "1"})
     with pytest.raises(UsageError) as caught:
-        compiling.unpack(compiling.Source("alpha", "1.0", tmp_path / "alpha-1.0.tar.gz"))
+        sources.unpack(Source("alpha", "1.0", tmp_path / "alpha-1.0.tar.gz"))
     assert str(caught.value) == (
         "alpha-1.0.tar.gz holds a file whose name is no UTF-8 (b'alpha-1.0/c\\xff'): it is not compiled; choose another version of alpha"
     )

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lastgood.config import project
-from lastgood.config.project import Project
-from lastgood.image import roots
+from lastgood.debian import chosen
+from lastgood.debian.stages import Stages
+from lastgood.image import runtime as module
+from lastgood.image.runtime import Runtime
 from lastgood.platform import AMD64, ARM64, Platform, native
-from lastgood.python import imports, interpreter
+from lastgood.python import imports
+from lastgood.python.interpreter import STDLIB, Python
 
 pytestmark = pytest.mark.slow
+
+
+def runtime(**settings: Any) -> Runtime:
+    """The bundle's own, with these settings."""
+    return Runtime(Stages(chosen.bundled()), **settings)
 
 
 def owners(root: Path) -> dict[str, str]:
@@ -29,13 +35,13 @@ def files(root: Path) -> set[str]:
 
 @pytest.mark.parametrize("platform", [AMD64, ARM64], ids=["amd64", "arm64"])
 def test_every_file_has_an_owner(platform: Platform) -> None:
-    root = roots.runtime(None, platform)
+    root = runtime().root(platform)
     found = owners(root)
     assert set(found) == files(root)
     assert {owner.partition(":")[0] for owner in found.values()} == {"debian"}
     assert found["usr/bin/python3.13"] == "debian:python3.13-minimal"
     assert found["etc/ssl/certs/ca-certificates.crt"] == "debian:ca-certificates"
-    assert found[f"{interpreter.STDLIB}/json/decoder.pyc"] in (
+    assert found[f"{STDLIB}/json/decoder.pyc"] in (
         "debian:libpython3.13-stdlib",
         "debian:libpython3.13-minimal",
     )
@@ -45,13 +51,13 @@ def test_every_file_has_an_owner(platform: Platform) -> None:
 
 
 def test_the_standard_library_is_sourceless() -> None:
-    root = roots.runtime(None, native())
+    root = runtime().root(native())
     left = [path.relative_to(root).as_posix() for path in (root / "usr/lib").rglob("*.py")]
-    assert left == [f"{interpreter.STDLIB}/sitecustomize.py"], "a link to /etc"
-    alias = root / interpreter.STDLIB / f"_sysconfigdata__{native().triplet}.pyc"
+    assert left == [f"{STDLIB}/sitecustomize.py"], "a link to /etc"
+    alias = root / STDLIB / f"_sysconfigdata__{native().triplet}.pyc"
     assert alias.is_symlink()
     assert alias.is_file()
-    assert not list((root / interpreter.STDLIB).rglob("__pycache__"))
+    assert not list((root / STDLIB).rglob("__pycache__"))
 
 
 def test_byte_code_is_the_same_for_every_platform() -> None:
@@ -59,9 +65,9 @@ def test_byte_code_is_the_same_for_every_platform() -> None:
     one, two = (
         {
             path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in (root / interpreter.STDLIB).rglob("*.pyc")
+            for path in (root / STDLIB).rglob("*.pyc")
         }
-        for root in (roots.runtime(None, AMD64), roots.runtime(None, ARM64))
+        for root in (runtime().root(AMD64), runtime().root(ARM64))
     )
     differing = {name for name in one if name in two and one[name] != two[name]}
     assert len(one) > 400
@@ -73,15 +79,13 @@ def test_byte_code_is_the_same_for_every_platform() -> None:
 
 def test_every_module_of_the_standard_library_is_imported_without_sources(tmp_path: Path) -> None:
     """As it is from the whole library, but for those that the image leaves out with the library or data that they need."""
-    whole, root = roots.wheels(None), roots.runtime(None, native())
+    whole, root = Stages(chosen.bundled()).wheels(), runtime().root(native())
     names = [
-        path
-        for path in files(whole / interpreter.STDLIB)
-        if not path.startswith(("test/", "idlelib/", "lib-dynload/", "config-"))
+        path for path in files(whole / STDLIB) if not path.startswith(("test/", "idlelib/", "lib-dynload/", "config-"))
     ]
     by_owner = imports.modules(dict.fromkeys(names, "debian:python"))
     by_owner["debian:python"] = [name for name in by_owner["debian:python"] if name not in ("antigravity", "this")]
-    before, after = imports.survey(tmp_path, whole, by_owner), imports.survey(tmp_path, root, by_owner)
+    before, after = (imports.survey(tmp_path, Python(one), by_owner) for one in (whole, root))
     lost = {
         name if name.startswith("dbm") else name.partition(".")[0]
         for name, error in after.items()
@@ -90,20 +94,13 @@ def test_every_module_of_the_standard_library_is_imported_without_sources(tmp_pa
     assert lost == {"_pyrepl", "curses", "dbm.ndbm", "pydoc_data", "venv"}
 
 
-def told(**settings: Any) -> Project:
-    known = project.load(Path(__file__).parents[2])
-    return dataclasses.replace(
-        known, image=dataclasses.replace(known.image, packages=(), build_packages=(), **settings)
-    )
-
-
 def test_without() -> None:
     """What a project says it does without goes, with its Debian package and that one's entry in the status; all else is as it was."""
-    whole, root = roots.runtime(None, native()), roots.runtime(told(without=("sqlite3", "cjk-codecs")), native())
+    whole, root = runtime().root(native()), runtime(without=("sqlite3", "cjk-codecs")).root(native())
     gone = files(whole) - files(root)
     assert files(root) < files(whole)
-    assert {"var/lib/dpkg/status.d/libsqlite3-0", f"{interpreter.STDLIB}/encodings/gbk.pyc"} <= gone
-    short = {name.replace(native().libraries, "LIB").replace(interpreter.STDLIB, "PY") for name in gone}
+    assert {"var/lib/dpkg/status.d/libsqlite3-0", f"{STDLIB}/encodings/gbk.pyc"} <= gone
+    short = {name.replace(native().libraries, "LIB").replace(STDLIB, "PY") for name in gone}
     assert {name for name in short if not name.startswith(("PY/sqlite3/", "LIB/libsqlite3.so", "PY/encodings/"))} == {
         "PY/dbm/sqlite3.pyc",
         *(f"PY/lib-dynload/{name}.cpython-313-{native().triplet}.so" for name in (
@@ -116,18 +113,18 @@ def test_without() -> None:
 
 def test_encodings_that_stay_work_without_those_that_went(tmp_path: Path) -> None:
     """Every encoding whose module is left can be looked up: none of them needs what `cjk-codecs` took."""
-    root = roots.runtime(told(without=("sqlite3", "cjk-codecs")), native())
+    root = runtime(without=("sqlite3", "cjk-codecs")).root(native())
     ask = "import codecs, pathlib, sys; [codecs.lookup(n) for n in sys.argv[1:]]; print('all')"
-    names = [path.stem for path in (root / interpreter.STDLIB / "encodings").glob("*.pyc")]
+    names = [path.stem for path in (root / STDLIB / "encodings").glob("*.pyc")]
     left = sorted(set(names) - {"__init__", "aliases", "mbcs", "oem", "_win_cp_codecs"})
     assert len(left) > 60
-    done = interpreter.run(interpreter.wrapper(root, tmp_path), ["-c", ask, *left], environment={})
+    done = Python(root).run(["-c", ask, *left], environment={})
     assert (done.stdout, done.stderr) == ("all\n", "")
 
 
 def test_a_library_that_is_asked_for_stays() -> None:
-    root = roots.runtime(told(without=("sqlite3",), keep=("usr/lib/python3.13/sqlite3",)), native())
-    assert (root / interpreter.STDLIB / "sqlite3/__init__.py").is_file()
-    assert not (root / interpreter.STDLIB / "dbm/sqlite3.pyc").is_file()
-    assert not roots._asked_for(root, "libsqlite3-0")
-    assert roots._asked_for(root, "libc6")
+    root = runtime(without=("sqlite3",), keep=("usr/lib/python3.13/sqlite3",)).root(native())
+    assert (root / STDLIB / "sqlite3/__init__.py").is_file()
+    assert not (root / STDLIB / "dbm/sqlite3.pyc").is_file()
+    assert not module._asked_for(root, "libsqlite3-0")
+    assert module._asked_for(root, "libc6")
