@@ -7,17 +7,17 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import check, fingerprint, lock, manifest, operations, plan
+from . import check, fingerprint, lock, manifest, plan
 from .errors import MigratorError, Refused, UsageError
 from .ledger import BACK, FORWARD, Identity, Ledger
-from .manifest import Manifest
+from .manifest import Manifest, operations
 from .output import Result, progress
 from .world import Facts, Manifests
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from .graph import AtomLoader
+    from .manifest.graph import AtomLoader
     from .run import Executor
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import locks
 from .errors import cause
-from .operations import breaks, inner, irreversible
+from .manifest.operations import breaks, inner, irreversible
 from .run import Executor
 
 if TYPE_CHECKING:

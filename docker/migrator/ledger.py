@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from .errors import Refused
-from .manifest import SCHEMA, Manifest, loads
+from .manifest.document import SCHEMA, Manifest, loads
 from .world import Applied, Facts, Names, SeenBuild, Started
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from . import reasons, search
-from .manifest import Manifest
+from .manifest.document import Manifest
 from .search import Phase
 from .world import Applied, Build, Facts, KnowsSquashes, Names, World
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .manifest import Manifest, Migration
+from .manifest.document import Manifest, Migration
 from .world import World
 
 if TYPE_CHECKING:

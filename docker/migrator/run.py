@@ -14,10 +14,10 @@ from django.db import transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 
-from . import deferred, lock, operations
+from . import deferred, lock
 from .errors import Busy, MigratorError, TooMuchAtOnce, cause, sqlstate
 from .ledger import BACK, FORWARD, Identity, Ledger
-from .manifest import Manifest
+from .manifest import Manifest, operations
 from .output import progress
 from .plan import Segment
 from .signals import send_post_migrate, send_pre_migrate
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from django.db.migrations import Migration
     from django.db.migrations.state import ProjectState
 
-    from .graph import AtomLoader
+    from .manifest.graph import AtomLoader
 
 TRY_AGAIN = {"55P03": "a lock was not to be had in time", "40P01": "a deadlock"}
 OUT_OF_MEMORY = "53200"  # of the table that all locks share, for the most part

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from . import reasons
-from .manifest import Manifest
+from .manifest.document import Manifest
 from .world import Unit, World
 
 MAX_PHASES = 8  # the release function runs no more tasks for one request

@@ -13,8 +13,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import Protocol
 
-from .manifest import Manifest, Migration
-from .squash import expanded
+from .manifest.document import Manifest, Migration
+from .manifest.squash import expanded
 
 
 @dataclass(frozen=True)
