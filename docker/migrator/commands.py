@@ -7,12 +7,15 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import check, fingerprint, lock, manifest, plan
+from . import check, fingerprint, lock, manifest
+from .decision import acceptance, interruption, plan, standing
+from .decision.facts import BACK, FORWARD, Facts
+from .decision.steps import Decision, Phase, Segment, segments
+from .decision.world import Manifests
 from .errors import MigratorError, Refused, UsageError
-from .ledger import BACK, FORWARD, Identity, Ledger
+from .ledger import Identity, Ledger
 from .manifest import Manifest, operations
 from .output import Result, progress
-from .world import Facts, Manifests
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -70,11 +73,7 @@ def show_plan(args: Namespace) -> int:
     image, wanted = _own(args), _target(args, ledger)
     via = _via(args)
     facts = ledger.facts()
-    phases, end = plan.route(facts, image, wanted, via=via)
-    reason, handed = plan.interrupted(facts), plan.hand_over_interrupted(facts, image)
-    reason = reason or plan.drops_an_app(facts, wanted) or plan.edited(facts, wanted)
-    if reason or handed:
-        phases, end = (), handed if handed and not reason else plan.Decision("refused", reason=reason)
+    phases, end = plan.preview(facts, image, wanted, via=via)
     stopped = end.status in ("refused", "needs")
     manifests = Manifests(facts.builds, (*via, image, wanted))
     described = []
@@ -90,7 +89,7 @@ def show_plan(args: Namespace) -> int:
         "reason": end.reason if stopped else None,
         "target": wanted.build,
         "phases": described,
-        "leave_ahead": bool(phases) and plan.may_stay_ahead(facts, wanted),
+        "leave_ahead": bool(phases) and standing.may_stay_ahead(facts, wanted),
     }
     print(json.dumps(result) if args.json else _plan_text(result))
     return {"needs": 3, "refused": 4}.get(status, 0)
@@ -98,7 +97,7 @@ def show_plan(args: Namespace) -> int:
 
 def _describe_phase(
     connection: BaseDatabaseWrapper,
-    phase: plan.Phase,
+    phase: Phase,
     image: Manifest,
     manifests: Manifests,
     facts: Facts,
@@ -194,20 +193,20 @@ def forward(args: Namespace, result: Result) -> None:
         facts = _mend(executor, args, facts)
         result.build, result.target = image.build, wanted.build
         accept = args.accept_loss or args.no_gate
-        reason = None if accept else plan.drops_an_app(facts, wanted) or plan.edited(facts, wanted)
+        reason = None if accept else acceptance.refusal(facts, wanted)
         if reason:
             raise Refused(reason)
         _note_builds(executor, facts, image, wanted, via)
         taken_up = _taken_up(args, facts, (*via, wanted, image), wanted)
-        decision = plan.hand_over_interrupted(taken_up, image) or plan.forward(
+        decision = interruption.hand_over(taken_up, image) or plan.forward(
             taken_up, image, wanted, accept_loss=accept, via=via
         )
-        if args.leave_ahead and decision.status == "needs" and plan.may_stay_ahead(taken_up, wanted):
+        if args.leave_ahead and decision.status == "needs" and standing.may_stay_ahead(taken_up, wanted):
             reason = "the database has more than this build wants, and its code can live with that: left as it is"
             progress(reason)
-            _conclude(result, plan.Decision("nothing", reason=reason))
+            _conclude(result, Decision("nothing", reason=reason))
             return
-        for key in plan.changed(facts, wanted):
+        for key in standing.changed(facts, wanted):
             progress(f"note: the file of {key} has changed since build {facts.ledger[key].build} applied it")
         if decision.status in ("run", "nothing"):
             _preflight(executor, taken_up, decision, FORWARD)
@@ -227,12 +226,12 @@ def back(args: Namespace, result: Result) -> None:
         facts = _mend(executor, args, facts)
         result.build, result.target = image.build, wanted.build
         # Being written down as the target must not count as having been here. Of a build that was here, its own forward decides.
-        reason = None if wanted.build in facts.builds else plan.edited(facts, wanted)
+        reason = None if wanted.build in facts.builds else acceptance.edited(facts, wanted)
         if reason:
             raise Refused(reason)
         _note_builds(executor, facts, image, wanted, via)
         taken_up = _taken_up(args, facts, (*via, wanted, image), wanted)
-        decision = plan.hand_over_interrupted(taken_up, image) or plan.back(taken_up, image, wanted, via=via)
+        decision = interruption.hand_over(taken_up, image) or plan.back(taken_up, image, wanted, via=via)
         if decision.status == "run":
             _preflight(executor, taken_up, decision, BACK)
             _run(executor, args, facts, taken_up, (*via, wanted, image), decision, BACK, result.undone)
@@ -253,8 +252,8 @@ def _connection(args: Namespace) -> BaseDatabaseWrapper:
 def _taken_up(args: Namespace, facts: Facts, manifests: tuple[Manifest, ...], wanted: Manifest) -> Facts:
     """Return the facts to decide by, what was interrupted included. Raise Refused unless the caller says that it may be run again."""
     if args.resume:
-        return plan.resumed(facts, wanted, Manifests(facts.builds, manifests).names())
-    reason = plan.interrupted(facts)
+        return interruption.resumed(facts, wanted, Manifests(facts.builds, manifests).names())
+    reason = interruption.interrupted(facts)
     if reason:
         raise Refused(reason)
     return facts
@@ -290,10 +289,10 @@ def _locked(connection: BaseDatabaseWrapper, args: Namespace) -> Any:
     )
 
 
-def _segments(connection: BaseDatabaseWrapper, order: tuple[str, ...], image: Manifest) -> tuple[plan.Segment, ...]:
+def _segments(connection: BaseDatabaseWrapper, order: tuple[str, ...], image: Manifest) -> tuple[Segment, ...]:
     # SQLite refuses to alter tables that others refer to inside a transaction that is already open.
     together, transactional = connection.vendor == "postgresql", connection.features.can_rollback_ddl
-    return plan.segments(order, image, together=together, transactional=transactional)
+    return segments(order, image, together=together, transactional=transactional)
 
 
 def _prepare(connection: BaseDatabaseWrapper, args: Namespace) -> tuple[Executor, Manifest, Facts]:
@@ -356,7 +355,7 @@ def _note_builds(
                 executor.ledger.record_build(other, facts)
 
 
-def _preflight(executor: Executor, facts: Facts, decision: plan.Decision, direction: str) -> None:
+def _preflight(executor: Executor, facts: Facts, decision: Decision, direction: str) -> None:
     """Ask the operations themselves once more: what stops half way must be found before the first statement."""
     for key in decision.migrations:
         app, name = key.split(".", 1)
@@ -378,7 +377,7 @@ def _run(
     facts: Facts,
     taken_up: Facts,
     manifests: tuple[Manifest, ...],
-    decision: plan.Decision,
+    decision: Decision,
     direction: str,
     done: list[str],
 ) -> None:
@@ -391,7 +390,7 @@ def _run(
 
 
 def _verify(executor: Executor, wanted: Manifest) -> None:
-    name, missing, extra = plan.compare(executor.ledger.rows(), wanted, [executor.names])
+    name, missing, extra = standing.compare(executor.ledger.rows(), wanted, [executor.names])
     if name != "in step":
         # Only something that writes django_migrations behind our back gets us here.
         raise MigratorError(
@@ -414,7 +413,7 @@ def _note_schema(executor: Executor, wanted: Manifest, *, moved: bool) -> None:
         progress(f"note: the table {table} has drifted: it is not what it was when build {wanted.build} was here last")
 
 
-def _conclude(result: Result, decision: plan.Decision) -> None:
+def _conclude(result: Result, decision: Decision) -> None:
     result.status = decision.status
     if decision.status == "run":
         result.status = "needs" if decision.rest else "done"

@@ -6,20 +6,20 @@ Its two tables are made the way Django makes `django_migrations`: by no migratio
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
+from .decision.facts import Facts, SeenBuild
+from .decision.names import Names
+from .decision.provenance import provenance
 from .errors import Refused
 from .manifest.document import SCHEMA, Manifest, loads
-from .world import Applied, Facts, Names, SeenBuild, Started
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
-
-FORWARD, BACK = "forward", "back"
 
 
 @dataclass(frozen=True)
@@ -264,25 +264,3 @@ class Ledger:
     def _tables(self) -> set[str]:
         with self.connection.cursor() as cursor:
             return set(self.connection.introspection.table_names(cursor))
-
-
-def provenance(entries: Iterable[tuple[Any, ...]], names: Names) -> tuple[Mapping[str, Applied], Mapping[str, Started]]:
-    """Return by original who applied it, and by migration what was begun and is not known to have ended.
-
-    `entries` are (app, name, direction, build, digest, sha256, started, finished), oldest first.
-    """
-    found: dict[str, Applied] = {}
-    begun: dict[str, Started] = {}
-    for app, name, direction, build, digest, sha256, started, finished in entries:
-        key = f"{app}.{name}"
-        by = Applied(build, digest, sha256, key if key in names.replaces else "", finished)
-        begun.pop(key, None)
-        if finished is None:
-            begun[key] = Started(direction, by, started.isoformat())
-            continue
-        for original in names.originals(key):
-            # A row that is there although the ledger saw it undone was applied behind our back: not known.
-            found.pop(original, None)
-            if direction == FORWARD:
-                found[original] = by
-    return found, begun

@@ -15,13 +15,14 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 
 from . import deferred, lock
+from .decision.facts import BACK, FORWARD
+from .decision.names import Names
+from .decision.steps import Segment
 from .errors import Busy, MigratorError, TooMuchAtOnce, cause, sqlstate
-from .ledger import BACK, FORWARD, Identity, Ledger
+from .ledger import Identity, Ledger
 from .manifest import Manifest, operations
 from .output import progress
-from .plan import Segment
 from .signals import send_post_migrate, send_pre_migrate
-from .world import Names
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
