@@ -57,6 +57,6 @@ breaks it): `nothing`, and `reason` says so. Call it again without, once the ser
 
 from __future__ import annotations
 
-from .check import state
+from .database.check import state
 
 __all__ = ["state"]

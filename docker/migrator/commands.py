@@ -7,21 +7,23 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import check, fingerprint, lock, manifest
+from . import manifest
+from .database import check, fingerprint, lock
+from .database import connection as database
+from .database.ledger import Identity, Ledger
 from .decision import acceptance, interruption, plan, standing
 from .decision.facts import BACK, FORWARD, Facts
-from .decision.steps import Decision, Phase, Segment, segments
+from .decision.steps import Decision, Phase
 from .decision.world import Manifests
 from .errors import MigratorError, Refused, UsageError
-from .ledger import Identity, Ledger
 from .manifest import Manifest, operations
 from .output import Result, progress
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
+    from .database.executor import Executor
     from .manifest.graph import AtomLoader
-    from .run import Executor
 
 
 def make_manifest(args: Namespace) -> int:
@@ -36,7 +38,7 @@ def make_manifest(args: Namespace) -> int:
 
 def show_check(args: Namespace) -> int:
     """Print how the database stands to this build."""
-    connection = _connection(args)
+    connection = database.named(args.database)
     facts, ledger = check.state(connection), Ledger(connection)
     if facts["tampered"] and facts["state"] == "in step":
         facts["state"] = "tampered"
@@ -53,7 +55,7 @@ def show_check(args: Namespace) -> int:
 
 def show_history(args: Namespace) -> int:
     """Print the ledger, newest first."""
-    entries = Ledger(_connection(args)).history()
+    entries = Ledger(database.named(args.database)).history()
     if args.json:
         print(json.dumps({"ledger": entries}))
         return 0
@@ -68,7 +70,7 @@ def show_history(args: Namespace) -> int:
 
 def show_plan(args: Namespace) -> int:
     """Print the phases from here to the target. Returns the exit status of a run that would follow them."""
-    connection = _connection(args)
+    connection = database.named(args.database)
     ledger = Ledger(connection)
     image, wanted = _own(args), _target(args, ledger)
     via = _via(args)
@@ -104,7 +106,7 @@ def _describe_phase(
     applied: frozenset[str],
 ) -> dict[str, Any]:
     """Return what is known of `phase`, which starts from `applied`; its SQL only where this is the image that has the files."""
-    from .explain import Explainer, broken
+    from .database.explain import Explainer, broken
 
     build = manifests[phase.build]
     described: dict[str, Any] = {
@@ -113,7 +115,7 @@ def _describe_phase(
         "migrations": list(phase.migrations),
         "segments": [
             {"atomic": segment.atomic, "migrations": list(segment.migrations)}
-            for segment in _segments(connection, phase.migrations, build)
+            for segment in database.segments(connection, phase.migrations, build)
         ],
         "details": [
             {
@@ -186,7 +188,7 @@ def _predecessor_text(predecessor: dict[str, Any] | None) -> list[str]:
 
 def forward(args: Namespace, result: Result) -> None:
     """Apply what the target wants."""
-    connection = _connection(args)
+    connection = database.named(args.database)
     with _locked(connection, args):
         executor, image, facts = _prepare(connection, args)
         wanted, via = _target(args, executor.ledger, image) if args.to else image, _via(args)
@@ -219,7 +221,7 @@ def forward(args: Namespace, result: Result) -> None:
 
 def back(args: Namespace, result: Result) -> None:
     """Undo, with this image, what the target does not want."""
-    connection = _connection(args)
+    connection = database.named(args.database)
     with _locked(connection, args):
         executor, image, facts = _prepare(connection, args)
         wanted, via = _target(args, executor.ledger, image), _via(args)
@@ -238,17 +240,6 @@ def back(args: Namespace, result: Result) -> None:
         _conclude(result, decision)
 
 
-def _connection(args: Namespace) -> BaseDatabaseWrapper:
-    from django.db import connections
-
-    if args.database not in connections:
-        raise UsageError(f"the settings have no database {args.database!r}: there are {', '.join(connections)}")
-    connection = connections[args.database]
-    if connection.vendor not in ("postgresql", "sqlite", "mysql"):
-        raise Refused(f"{connection.display_name} is not supported: use PostgreSQL, or SQLite for development")
-    return connection
-
-
 def _taken_up(args: Namespace, facts: Facts, manifests: tuple[Manifest, ...], wanted: Manifest) -> Facts:
     """Return the facts to decide by, what was interrupted included. Raise Refused unless the caller says that it may be run again."""
     if args.resume:
@@ -261,7 +252,7 @@ def _taken_up(args: Namespace, facts: Facts, manifests: tuple[Manifest, ...], wa
 
 def _mend(executor: Executor, args: Namespace, facts: Facts) -> Facts:
     """Run again what was interrupted here, in a direction that it bears whatever had happened of it; then it is known what is applied."""
-    from .run import run
+    from .database.run import run
 
     names = Manifests(facts.builds, [executor.manifest]).names()
     for key, started in facts.started.items():
@@ -273,7 +264,13 @@ def _mend(executor: Executor, args: Namespace, facts: Facts) -> Facts:
         originals = names.originals(key)
         applied = applied | originals if known.again[0] == BACK else applied - originals
         executor.start_from(facts.rows, names, applied)
-        run(executor, _segments(executor.connection, (key,), executor.manifest), known.again[0], [], retry=args.retry)
+        run(
+            executor,
+            database.segments(executor.connection, (key,), executor.manifest),
+            known.again[0],
+            [],
+            retry=args.retry,
+        )
         facts = executor.ledger.facts()
     return facts
 
@@ -289,16 +286,10 @@ def _locked(connection: BaseDatabaseWrapper, args: Namespace) -> Any:
     )
 
 
-def _segments(connection: BaseDatabaseWrapper, order: tuple[str, ...], image: Manifest) -> tuple[Segment, ...]:
-    # SQLite refuses to alter tables that others refer to inside a transaction that is already open.
-    together, transactional = connection.vendor == "postgresql", connection.features.can_rollback_ddl
-    return segments(order, image, together=together, transactional=transactional)
-
-
 def _prepare(connection: BaseDatabaseWrapper, args: Namespace) -> tuple[Executor, Manifest, Facts]:
     """Load this image's files, now that nobody else can change what is applied, and compare them with its manifest."""
-    from .run import Executor
-    from .signals import register_receivers
+    from .database.executor import Executor
+    from .database.signals import register_receivers
 
     loader = manifest.load_files()
     image = _own(args, loader)
@@ -381,11 +372,11 @@ def _run(
     direction: str,
     done: list[str],
 ) -> None:
-    from .run import run
+    from .database.run import run
 
     names = Manifests(facts.builds, manifests).names()
     executor.start_from(facts.rows, names, names.state(taken_up.rows))
-    segments = _segments(executor.connection, decision.migrations, executor.manifest)
+    segments = database.segments(executor.connection, decision.migrations, executor.manifest)
     run(executor, segments, direction, done, retry=args.retry)
 
 

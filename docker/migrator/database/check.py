@@ -8,9 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import manifest
-from .decision.facts import FORWARD
-from .decision.standing import compare
+from .. import manifest
+from ..decision.facts import FORWARD
+from ..decision.standing import compare
 from .ledger import Ledger, Stored
 
 if TYPE_CHECKING:
