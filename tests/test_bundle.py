@@ -20,7 +20,7 @@ PARTS = (
     "docker/migrator/__main__.py",
     "cloudformation/service.yml",
     "cloudformation/bootstrap.yml",
-    "cloudformation/migration_resource.py",
+    "cloudformation/migration_resource/handler.py",
 )
 
 

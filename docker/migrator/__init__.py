@@ -43,7 +43,7 @@ development, every migration is a transaction of its own and nothing stops two m
 no change of a schema: there every migration runs as one that is not atomic, and one that changes data and schema at
 once is refused. Other databases are refused.
 
-Squashed migrations stand for their originals, whatever build says so: see world.py. docs/migrations.md says what counts as a loss.
+Squashed migrations stand for their originals, whatever build says so: see decision/names.py. docs/migrations.md says what counts as a loss.
 
 A health check asks `migrator.state(connection)`, which compares this build with django_migrations and with what is new in the ledger.
 
@@ -53,10 +53,13 @@ migration says `rollback = "why this is acceptable"`, or the caller passes --acc
 For a service that can go back before its database: `forward --leave-ahead` (or LASTGOOD_LEAVE_AHEAD=yes, which older migrators pass over)
 leaves a database that has more than the target wants, where the target's code can live with all of that (docs/migrations.md says what
 breaks it): `nothing`, and `reason` says so. Call it again without, once the service is back.
+
+Where things are: `commands` talks to who calls, `database` to the database, `decision` decides, without either, and `manifest` is what a
+build knows. They import one another in this order alone, from left to right.
 """
 
 from __future__ import annotations
 
-from .check import state
+from .database.check import state
 
 __all__ = ["state"]

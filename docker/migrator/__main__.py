@@ -9,17 +9,9 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from . import commands
+from .commands import MOVING, READING
 from .errors import MigratorError, UsageError, cause
 from .output import EXIT_STATUS, Result
-
-READING = {
-    "manifest": commands.make_manifest,
-    "plan": commands.show_plan,
-    "check": commands.show_check,
-    "history": commands.show_history,
-}
-MOVING = {"back": commands.back, "forward": commands.forward}
 
 
 class Stopped(KeyboardInterrupt):

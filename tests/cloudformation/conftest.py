@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import runpy
+import textwrap
+from itertools import takewhile
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 ROOT = Path(__file__).resolve().parents[2]
+MODULES = ("answer", "decision", "handler", "record", "tasks")
 
 
 class Cloud:
     """What the function talks to. `outcomes` say, hop after hop, how a task ends: (exit status, log lines)."""
 
-    def __init__(self, function: ModuleType, table: Any) -> None:
+    def __init__(self, function: Any, table: Any) -> None:
         self.function = function
         self.table = table
         self.ran: list[dict[str, Any]] = []
@@ -117,25 +120,29 @@ class _Answered:
     def __exit__(self, *_: object) -> None: ...
 
 
-@pytest.fixture(scope="session")
-def migration_resource() -> ModuleType:
-    """The function's module, loaded from its file."""
-    path = ROOT / "ci" / "cloudformation" / "migration_resource.py"
-    spec = importlib.util.spec_from_file_location("migration_resource", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture(scope="session", params=["modules", "inline"])
+def migration_resource(request: pytest.FixtureRequest) -> SimpleNamespace:
+    """The function by its modules: as they are written, and as bootstrap.yml holds them, where all are the same one."""
+    if request.param == "modules":
+        return SimpleNamespace(
+            **{name: importlib.import_module(f"cloudformation.migration_resource.{name}") for name in MODULES}
+        )
+    template = (ROOT / "ci" / "cloudformation" / "bootstrap.yml").read_text(encoding="utf-8")
+    lines = template.partition("        ZipFile: |\n")[2].splitlines()
+    code = "\n".join(takewhile(lambda line: not line or line.startswith(" " * 10), lines))
+    index = ModuleType("index")
+    exec(compile(textwrap.dedent(code), "index.py", "exec"), vars(index))  # noqa: S102
+    return SimpleNamespace(**dict.fromkeys(MODULES, index))
 
 
 @pytest.fixture
-def cloud(migration_resource: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+def cloud(migration_resource: Any, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     """The function's surroundings; time passes at once."""
-    made = Cloud(migration_resource, runpy.run_path(str(ROOT / "tests" / "deploy" / "dynamo.py"))["Table"]())
-    monkeypatch.setattr(migration_resource, "client", lambda service: made)
-    monkeypatch.setattr(migration_resource, "record", lambda: made.table)
-    monkeypatch.setattr(migration_resource.urllib.request, "urlopen", made.urlopen)
-    monkeypatch.setattr(migration_resource.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(migration_resource, "LOG_WAIT", 0.0)
+    table = runpy.run_path(str(ROOT / "tests" / "deploy" / "dynamo.py"))["Table"]()
+    made = Cloud(migration_resource.handler, table)
+    monkeypatch.setattr(migration_resource.tasks, "client", lambda service: made)
+    monkeypatch.setattr(migration_resource.record, "table", lambda: made.table)
+    monkeypatch.setattr(migration_resource.answer.urllib.request, "urlopen", made.urlopen)
+    monkeypatch.setattr(migration_resource.tasks.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(migration_resource.tasks, "LOG_WAIT", 0.0)
     return made

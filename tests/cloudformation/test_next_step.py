@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -136,15 +135,15 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_next_step(migration_resource: ModuleType, name: str) -> None:
+def test_next_step(migration_resource: Any, name: str) -> None:
     hops, old, ended, expected = CASES[name]
     operation = {"wanted": WANTED, "old": old, "hops": hops}
-    assert migration_resource.next_step(operation, ended) == expected
+    assert migration_resource.decision.next_step(operation, ended) == expected
 
 
-def test_the_reason_has_no_password_and_an_end(migration_resource: ModuleType) -> None:
+def test_the_reason_has_no_password_and_an_end(migration_resource: Any) -> None:
     lines = ("x" * 4000, "could not connect to postgresql://board:s3cr%t@db:5432/board")
-    step = migration_resource.next_step({"wanted": WANTED, "old": None, "hops": [FORWARD]}, outcome(1, lines))
+    step = migration_resource.decision.next_step({"wanted": WANTED, "old": None, "hops": [FORWARD]}, outcome(1, lines))
     assert step["reason"].startswith("forward by build wanted: exit status 1\nlast log lines:\nxxx")
     assert step["reason"].endswith("could not connect to postgresql://...@db:5432/board")
-    assert len(step["reason"]) <= migration_resource.REASON_LIMIT
+    assert len(step["reason"]) <= migration_resource.decision.REASON_LIMIT

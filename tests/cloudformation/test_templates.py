@@ -1,4 +1,4 @@
-"""The templates: valid for AWS, as narrow as they say, and the function inside is the file beside them."""
+"""The templates: valid for AWS, as narrow as they say, and the function inside is what the files beside them make."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def test_tasks_run_on_the_processors_that_the_environment_names() -> None:
         }
 
 
-def test_the_function_inside_is_the_file() -> None:
+def test_the_function_inside_is_what_the_files_make() -> None:
     template = (FOLDER / "bootstrap.yml").read_text(encoding="utf-8")
-    source = (FOLDER / "migration_resource.py").read_text(encoding="utf-8")
+    source = inline.source()
     assert inline.render(template, source) == template
     assert read("bootstrap.yml")["Resources"]["MigrationFunction"]["Properties"]["Code"]["ZipFile"] == source
 
@@ -155,7 +155,7 @@ def test_both_tasks_run_one_image_and_may_write_nowhere_but_in_tmp() -> None:
 
 def test_what_the_function_reads_is_what_the_template_sends() -> None:
     sent = read("service.yml")["Resources"]["Migration"]["Properties"]
-    source = (FOLDER / "migration_resource.py").read_text(encoding="utf-8")
+    source = inline.source()
     read_names = {
         name for name in ("Cluster", "TaskDefinition", "Subnets", "SecurityGroups", "AssignPublicIp", "LogGroup")
         if f'["{name}"]' in source

@@ -115,7 +115,12 @@ def test_a_build(make_project: MakeProject) -> None:
     assert {name for name in found if name.startswith("app/") and "__pycache__" not in name} == {
         f"app/{name.removeprefix('web/')}" for name in FILES if name.startswith("web/")
     }, "what git does not know stays out"
-    assert "opt/lastgood/migrator/__main__.py" in found
+    folder = bundle.path("docker/migrator")
+    modules = {f"opt/lastgood/migrator/{path.relative_to(folder).as_posix()}" for path in folder.rglob("*.py")}
+    inside = {name for name in found if name.startswith("opt/lastgood/migrator/")}
+    assert {name for name in inside if name.endswith(".py")} == modules, "rooms and all"
+    assert len([name for name in inside if name.endswith(".pyc")]) == len(modules)
+    assert "opt/lastgood/migrator/manifest/manifest.schema.json" in inside
     manifest = json.loads(found["opt/lastgood/manifest.json"])
     assert manifest["build"] == image.build == image.commit[:12]
     configuration = json.loads((image.folder / "config.json").read_bytes())

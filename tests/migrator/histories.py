@@ -13,7 +13,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 from migrator.manifest import Manifest, Migration
-from migrator.squash import below, set_aside
+from migrator.manifest.squash import below, set_aside
 
 MARK = "models.TextField()"  # the field by which the tests know a row
 APPS = ("a", "s", "z")  # some before and some behind Django's own in the alphabet

@@ -6,9 +6,11 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from migrator.decision.facts import Applied, Build, Facts
+from migrator.decision.names import Names, Unit
+from migrator.decision.steps import Phase
+from migrator.decision.world import World
 from migrator.manifest import Manifest
-from migrator.plan import Applied, Build, Facts, Phase
-from migrator.world import Names, Unit, World
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from django.db import migrations
-from migrator import effect
+from migrator.manifest import effect
 
 from .conftest import MIGRATION, REPOSITORY
 
@@ -21,7 +21,7 @@ from django.conf import settings
 settings.configure(INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth"])
 import django
 django.setup()
-from migrator import effect
+from migrator.manifest import effect
 sys.path.insert(0, ".")
 found = {}
 for name, text in json.load(sys.stdin).items():

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from migrator import locks
+from migrator.database import table_locks
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from migrator import locks
     ],
 )
 def test_locks(statement: str, mode: str | None) -> None:
-    assert locks.mode(statement) == mode
+    assert table_locks.mode(statement) == mode
 
 
 OPERATIONS = """

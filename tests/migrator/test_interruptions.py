@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from migrator.lock import KEY
+from migrator.database.lock import KEY
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 

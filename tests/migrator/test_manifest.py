@@ -11,8 +11,9 @@ from typing import Any
 
 import jsonschema
 import pytest
-from migrator import manifest, schema
+from migrator import manifest
 from migrator.errors import UsageError, without_secrets
+from migrator.manifest import schema
 
 ENTRY = {
     "app": "shop",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from migrator import plan
+from migrator.decision import plan, standing, steps
+from migrator.decision.facts import Applied, Build, Facts
+from migrator.decision.steps import Decision, Phase, Segment
 from migrator.manifest import Manifest, Migration
-from migrator.plan import Applied, Build, Decision, Facts, Phase, Segment
 
 
 def manifest(build: str, *migrations: Migration) -> Manifest:
@@ -44,7 +45,7 @@ FULL = facts("a.1", "a.2", "b.1", "a.3")
     ],
 )
 def test_compare(rows: list[str], expected: tuple[str, list[str], list[str]]) -> None:
-    assert plan.compare(rows, V2) == expected
+    assert standing.compare(rows, V2) == expected
 
 
 @pytest.mark.parametrize(
@@ -287,7 +288,7 @@ NESTED = manifest("nested", S13, node("b.1", "a.1_squashed_3"), node("a.4", "a.1
 def test_compare_with_squashed_migrations(
     rows: list[str], wanted: Manifest, others: list[Manifest], expected: tuple[str, list[str], list[str]]
 ) -> None:
-    assert plan.compare(rows, wanted, others) == expected
+    assert standing.compare(rows, wanted, others) == expected
 
 
 @pytest.mark.parametrize(
@@ -394,7 +395,7 @@ def test_two_newest_migrations_are_refused() -> None:
 
 
 def test_changed_files_are_told() -> None:
-    assert plan.changed(facts("a.1", "a.2", **{"a.2": "other"}), V2) == ["a.2"]
+    assert standing.changed(facts("a.1", "a.2", **{"a.2": "other"}), V2) == ["a.2"]
 
 
 def test_route_over_several_builds() -> None:
@@ -426,4 +427,4 @@ def test_route_ends_where_it_is_refused() -> None:
 )
 def test_segments(together: bool, expected: tuple[Segment, ...]) -> None:
     build = manifest("v3", A1, A2, node("b.1", "a.2", atomic=False), A3)
-    assert plan.segments(("a.1", "a.2", "b.1", "a.3"), build, together=together) == expected
+    assert steps.segments(("a.1", "a.2", "b.1", "a.3"), build, together=together) == expected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
-from migrator import plan, search
+from migrator.decision import plan, search, standing
 
 from .histories import History, histories, walks
 from .simulated import Simulated, fewest
@@ -59,7 +59,7 @@ def go(walk: Walk, first: str, *, compare: bool = False) -> None:
             undone |= state - database.names.state(database.rows)
         assert undone == must
         assert database.names.state(database.rows) == target, before
-        assert plan.compare(database.rows, wanted, [b.manifest for b in database.builds.values()])[0] == "in step"
+        assert standing.compare(database.rows, wanted, [b.manifest for b in database.builds.values()])[0] == "in step"
 
 
 FIRST = st.sampled_from(["us", "django"])

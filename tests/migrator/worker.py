@@ -135,7 +135,7 @@ def use() -> dict[str, Any]:
     """Make, read, change and delete a row by each of this build's models; return what went wrong. Nothing of it stays."""
     from django.db import connection, transaction
     from migrator.__main__ import set_up
-    from migrator.graph import AtomLoader
+    from migrator.manifest.graph import AtomLoader
 
     set_up()
     wrong = []

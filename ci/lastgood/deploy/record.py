@@ -6,7 +6,7 @@ environment#<name>        last-good           the newest good release
 environment#<name>        lock                who is deploying (lock.py)
 environment#<name>        operation           the newest request to the migration function
 build#<digest>            build               what a deploy needs to know of a build
-operation#<RequestId>     operation           the migration function's own (migration_resource.py)
+operation#<RequestId>     operation           the migration function's own (migration_resource/record.py)
 """
 
 from __future__ import annotations

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from . import locks
-from .errors import cause
-from .operations import breaks, inner, irreversible
-from .run import Executor
+from ..errors import cause
+from ..manifest.operations import breaks, inner, irreversible
+from . import table_locks
+from .executor import Executor
 
 if TYPE_CHECKING:
     from django.db.migrations import Migration
@@ -75,7 +75,7 @@ class Explainer(Executor):
             elif operation and line == NOT_SQL:
                 operation["is_sql"] = False
             elif operation and not line.startswith("--"):
-                lock = locks.mode(line) if self.connection.vendor == "postgresql" else None
+                lock = table_locks.mode(line) if self.connection.vendor == "postgresql" else None
                 operation["sql"].append({"statement": line, "lock": lock})
         if operation:
             yield operation

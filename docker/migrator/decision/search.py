@@ -1,4 +1,4 @@
-"""Finds the phases from what is applied to what is wanted. Pure: see plan.py, which asks.
+"""Finds the phases from what is applied to what is wanted.
 
 Where no build can do all of it, several do, over the fewest steps (a breadth-first search over what is applied); a build serves as a
 stepping stone forward, too, where the wanted one has only the squashed migration of something that is applied in part.
@@ -7,23 +7,15 @@ stepping stone forward, too, where the wanted one has only the squashed migratio
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from ..manifest.document import Manifest
 from . import reasons
-from .manifest import Manifest
-from .world import Unit, World
+from .names import Unit
+from .steps import Phase
+from .world import World
 
 MAX_PHASES = 8  # the release function runs no more tasks for one request
 MAX_STATES = 500  # that a search looks at before it gives up
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One call of one build's image."""
-
-    build: str
-    direction: str
-    migrations: tuple[str, ...]
 
 
 def find(world: World, image: Manifest, wanted: Manifest) -> tuple[list[Phase], str | None]:

@@ -1,34 +1,32 @@
-"""Runs migrations in one direction: rows and ledger in the transaction of the change they record."""
+"""Runs one migration: its rows and its ledger in the transaction of the change that they record."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import datetime
-from itertools import count
-from random import uniform
-from time import monotonic, sleep
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 
-from . import deferred, lock, operations
-from .errors import Busy, MigratorError, TooMuchAtOnce, cause, sqlstate
-from .ledger import BACK, FORWARD, Identity, Ledger
-from .manifest import Manifest
-from .output import progress
-from .plan import Segment
-from .signals import send_post_migrate, send_pre_migrate
-from .world import Names
+from ..decision.facts import BACK, FORWARD
+from ..decision.names import Names
+from ..errors import Busy, MigratorError, TooMuchAtOnce, cause, sqlstate
+from ..manifest import Manifest, operations
+from ..output import progress
+from . import deferred
+from .ledger import Identity, Ledger
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.migrations import Migration
     from django.db.migrations.state import ProjectState
 
-    from .graph import AtomLoader
+    from ..manifest.graph import AtomLoader
+
 
 TRY_AGAIN = {"55P03": "a lock was not to be had in time", "40P01": "a deadlock"}
 OUT_OF_MEMORY = "53200"  # of the table that all locks share, for the most part
@@ -197,71 +195,6 @@ def _as_they_were(operations: Iterable[Any]) -> Iterator[None]:
             vars(operation).clear()
             vars(operation).update(values)
         raise
-
-
-def run(executor: Executor, segments: Iterable[Segment], direction: str, done: list[str], *, retry: float = 0) -> None:
-    """Run `segments` one after the other; `done` grows by what is committed.
-
-    A segment that a lock was in the way of is tried again for `retry` seconds, and one that needs more locks than the server has room for
-    goes in halves. Raise MigratorError for the migration that fails: of its segment nothing is left, unless it is not atomic.
-    """
-    connection, segments = executor.connection, list(segments)
-    backwards = direction == BACK
-    migrations = {str(migration): migration for migration in executor.loader.disk_migrations.values()}
-    plan = [(migrations[key], backwards) for segment in segments for key in segment.migrations]
-    before = executor._create_project_state(with_applied_migrations=True)  # type: ignore[attr-defined]
-    send_pre_migrate(connection, before.apps, plan)
-    state = before.clone()
-    until = monotonic() + retry
-    while segments:
-        segment = segments.pop(0)
-        part = [(migrations[key], backwards) for key in segment.migrations]
-        try:
-            state = _segment(executor, part, None if backwards else state, until)
-        except TooMuchAtOnce as error:
-            if len(part) == 1:
-                raise MigratorError(f"{error}: raise it, or make several migrations of this one") from error
-            progress(f"{error}: going on in two halves")
-            segments[:0] = segment.halves()
-            state = None
-        else:
-            done.extend(segment.migrations)
-    if executor.untidy:
-        executor.tidy()
-    try:
-        send_post_migrate(connection, state, plan)
-    except Exception as error:
-        raise MigratorError(f"post_migrate: {cause(error)}") from error
-
-
-def _segment(executor: Executor, part: list[Any], state: Any, until: float) -> Any:
-    """Run one segment until it is done or `until` (of the monotonic clock) has come; returns the state after it."""
-    connection = executor.connection
-    # One migration alone brings its own transaction, if it wants any.
-    several = executor.together = len(part) > 1
-    before = executor.remember()
-    for attempt in count():
-        clock = monotonic()
-        try:
-            with transaction.atomic(using=connection.alias) if several else nullcontext():
-                lock.assert_held(connection)
-                state = executor.migrate(None, plan=part, state=state)
-                executor.ledger.flush()
-        except BaseException as error:
-            if several:
-                progress(f"nothing of these {len(part)} migrations was committed")
-            pause = min(8.0, 0.25 * 2**attempt) * uniform(0.5, 1)  # noqa: S311
-            executor.go_back_to(before)
-            if not isinstance(error, Busy) or monotonic() + pause > until:
-                raise
-            progress(f"a lock was in the way: trying again in {pause:.1f} s")
-            sleep(pause)
-            state = None  # what was there is half changed: Django works it out again from what is applied
-        else:
-            if several:
-                progress(f"committed {len(part)} migrations in one transaction  {monotonic() - clock:.2f} s")
-            break
-    return state
 
 
 def _failure(migration: Migration, error: Exception, *, atomic: bool) -> MigratorError:

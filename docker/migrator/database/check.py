@@ -8,8 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import manifest, plan
-from .ledger import FORWARD, Ledger, Stored
+from .. import manifest
+from ..decision.facts import FORWARD
+from ..decision.standing import compare
+from .ledger import Ledger, Stored
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -27,10 +29,10 @@ def state(connection: BaseDatabaseWrapper) -> dict[str, Any]:
     """
     wanted = own_manifest()
     rows = _rows(connection)
-    name, missing, extra = plan.compare(rows, wanted)
+    name, missing, extra = compare(rows, wanted)
     if extra:
         # Perhaps squashed migrations that other builds know.
-        name, missing, extra = plan.compare(rows, wanted, _builds(connection))
+        name, missing, extra = compare(rows, wanted, _builds(connection))
     hashes, interrupted = _ledger(connection)
     there = set(rows)
     return {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .errors import Busy, MigratorError, sqlstate
+from ..errors import Busy, MigratorError, sqlstate
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper

@@ -1,15 +1,10 @@
-"""Words for what can't be done, and for whom to ask instead. Pure: see plan.py and search.py."""
+"""Words for what can't be done, and for whom to ask instead."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-from .manifest import Manifest, Migration
+from ..manifest.document import Manifest
+from .steps import Phase
 from .world import World
-
-if TYPE_CHECKING:
-    from .search import Phase
 
 
 def two_leaves(manifest: Manifest) -> str | None:
@@ -121,24 +116,6 @@ def why(world: World, phase: Phase, image: Manifest, wanted: Manifest) -> str:
     if phase.build == wanted.build:
         return f"{newest} is not in build {image.build} as build {wanted.build} has it: that build must apply it"
     return f"{what}: build {phase.build} must apply it first, of which build {wanted.build} has only the squashed migration"
-
-
-def gate(migrations: Iterable[Migration]) -> str | None:
-    """Return which migration could not be undone again, so that last good could not come back as it was."""
-    for migration in migrations:
-        if migration.rollback:
-            continue
-        if migration.irreversible:
-            return (
-                f"{migration.key} could not be undone: {', '.join(migration.irreversible)} has no reverse; give it "
-                'one, say `rollback = "why this is acceptable"` in the migration, or pass --accept-loss'
-            )
-        if migration.lossy:
-            return (
-                f"{migration.key} would lose data that no rollback brings back: {', '.join(migration.lossy)}; take it out in a later "
-                'release, when nothing needs it, and say `rollback = "why this is acceptable"` in the migration, or pass --accept-loss'
-            )
-    return None
 
 
 def _in_part(world: World, build: str, original: str) -> bool:

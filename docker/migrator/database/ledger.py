@@ -1,25 +1,23 @@
-"""The ledger: who applied which migration here, and the manifest of every build that ever ran here.
-
-Its two tables are made the way Django makes `django_migrations`: by no migration, so going back to zero leaves them.
-"""
+"""The ledger: who applied which migration here, and the manifest of every build that ever ran here."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from .errors import Refused
-from .manifest import SCHEMA, Manifest, loads
-from .world import Applied, Facts, Names, SeenBuild, Started
+from ..decision.facts import Facts, SeenBuild
+from ..decision.names import Names
+from ..decision.provenance import provenance
+from ..errors import Refused
+from ..manifest.document import SCHEMA, Manifest, loads
+from . import tables
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
-
-FORWARD, BACK = "forward", "back"
 
 
 @dataclass(frozen=True)
@@ -58,90 +56,17 @@ class Stored:
         return self.manifest.replaces
 
 
-@lru_cache(maxsize=None)
-def _models() -> tuple[Any, Any]:
-    # Made on first use, like Django's own recorder: a model can't be defined before the apps are loaded.
-    from django.apps.registry import Apps
-    from django.db import models
-
-    def number() -> Any:
-        return models.BigAutoField(primary_key=True)
-
-    def text(**options: Any) -> Any:
-        return models.CharField(**{"max_length": 255, **options})
-
-    def time(**options: Any) -> Any:
-        return models.DateTimeField(**options)
-
-    class Entry(models.Model):
-        id = number()
-        app = text()
-        name = text()
-        direction = text(max_length=7)
-        build = text()
-        digest = text()
-        commit = text()
-        sha256 = text(max_length=64)
-        started = time()
-        finished = time(null=True)  # None: it began outside a transaction, and nobody has seen it end
-        actor = text()
-
-        class Meta:
-            apps = Apps()
-            app_label = "lastgood"
-            db_table = "lastgood_ledger"
-
-    class SeenBuild(models.Model):
-        id = number()
-        build = text(unique=True)
-        digest = text()
-        commit = text()
-        first_seen = time()
-        manifest: Any = models.TextField()
-        # What a decision needs of all builds, so that it need not read all their manifests.
-        replaces: Any = models.TextField(null=True)
-        fingerprint: Any = models.TextField(null=True)
-
-        class Meta:
-            apps = Apps()
-            app_label = "lastgood"
-            db_table = "lastgood_build"
-
-    return Entry, SeenBuild
-
-
 class Ledger:
     """The ledger in the database of `connection`."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
-        self.entries, self.builds = (model._default_manager.using(connection.alias) for model in _models())
+        self.entries, self.builds = (model._default_manager.using(connection.alias) for model in tables.models())
         self._written: list[Any] = []
 
     def ensure(self) -> None:
         """Make the tables and columns that are not there yet."""
-        there = self._tables()
-        for model in _models():
-            table = model._meta.db_table
-            if table not in there:
-                with self.connection.schema_editor() as editor:
-                    editor.create_model(model)
-                continue
-            with self.connection.cursor() as cursor:
-                columns = {
-                    column.name: column for column in self.connection.introspection.get_table_description(cursor, table)
-                }
-            for field in model._meta.local_fields:
-                if field.column not in columns:
-                    with self.connection.schema_editor() as editor:
-                        editor.add_field(model, field)
-                elif field.null and not columns[field.column].null_ok:
-                    stricter = field.clone()
-                    stricter.null = False
-                    stricter.set_attributes_from_name(field.name)
-                    stricter.model = model
-                    with self.connection.schema_editor() as editor:
-                        editor.alter_field(model, stricter, field)
+        tables.make(self.connection)
 
     def record_build(self, manifest: Manifest, facts: Facts, identity: Identity | None = None) -> None:
         """Note that the build of `manifest` was here; `identity` if it is the one that is running.
@@ -176,7 +101,8 @@ class Ledger:
 
     def fingerprint(self, build: str) -> Mapping[str, str] | None:
         """Return the schema that was there when `build` was last known to be right; None where nobody noted it."""
-        if "fingerprint" not in (self._columns("lastgood_build") if "lastgood_build" in self._tables() else ()):
+        there = tables.names(self.connection)
+        if "lastgood_build" not in there or "fingerprint" not in tables.columns(self.connection, "lastgood_build"):
             return None
         text = self.builds.filter(build=build).values_list("fingerprint", flat=True).first()
         return json.loads(text) if text else None
@@ -219,15 +145,15 @@ class Ledger:
 
     def rows(self) -> tuple[str, ...]:
         """Return what django_migrations says is applied, oldest first."""
-        return self._rows(self._tables())
+        return self._rows(tables.names(self.connection))
 
     def facts(self) -> Facts:
         """Return all that the database says; nothing is written, tables that are missing count as empty."""
-        there = self._tables()
+        there = tables.names(self.connection)
         rows = self._rows(there)
         builds: dict[str, SeenBuild] = {}
         if "lastgood_build" in there:
-            columns = self._columns("lastgood_build")
+            columns = tables.columns(self.connection, "lastgood_build")
             fields = ("build", "digest", "first_seen", *(("replaces",) if "replaces" in columns else ()))
             for name, digest, seen, *replaces in self.builds.order_by("id").values_list(*fields):
                 builds[name] = Stored(self, name, digest, replaces[0] if replaces else None, seen)
@@ -241,7 +167,7 @@ class Ledger:
 
     def history(self) -> list[dict[str, str]]:
         """Return the ledger, newest first; times in ISO 8601."""
-        if "lastgood_ledger" not in self._tables():
+        if "lastgood_ledger" not in tables.names(self.connection):
             return []
         fields = ("app", "name", "direction", "build", "digest", "commit", "sha256", "started", "finished", "actor")
         return [
@@ -256,33 +182,3 @@ class Ledger:
             return ()
         recorded = MigrationRecorder(self.connection).migration_qs.order_by("id").values_list("app", "name")
         return tuple(dict.fromkeys(f"{app}.{name}" for app, name in recorded))
-
-    def _columns(self, table: str) -> set[str]:
-        with self.connection.cursor() as cursor:
-            return {column.name for column in self.connection.introspection.get_table_description(cursor, table)}
-
-    def _tables(self) -> set[str]:
-        with self.connection.cursor() as cursor:
-            return set(self.connection.introspection.table_names(cursor))
-
-
-def provenance(entries: Iterable[tuple[Any, ...]], names: Names) -> tuple[Mapping[str, Applied], Mapping[str, Started]]:
-    """Return by original who applied it, and by migration what was begun and is not known to have ended.
-
-    `entries` are (app, name, direction, build, digest, sha256, started, finished), oldest first.
-    """
-    found: dict[str, Applied] = {}
-    begun: dict[str, Started] = {}
-    for app, name, direction, build, digest, sha256, started, finished in entries:
-        key = f"{app}.{name}"
-        by = Applied(build, digest, sha256, key if key in names.replaces else "", finished)
-        begun.pop(key, None)
-        if finished is None:
-            begun[key] = Started(direction, by, started.isoformat())
-            continue
-        for original in names.originals(key):
-            # A row that is there although the ledger saw it undone was applied behind our back: not known.
-            found.pop(original, None)
-            if direction == FORWARD:
-                found[original] = by
-    return found, begun

@@ -1,0 +1,10 @@
+"""What talks to the database.
+
+check            how it stands to this build, for a health check
+connection       which databases there are, and what they can do
+lock             one migrator at a time
+ledger, tables   who applied what, and the manifests of the builds that were here
+executor, run    run migrations, with deferred.py for rows that wait for a check, and signals.py for Django's signals
+explain          what a run would do; table_locks.py knows which lock a statement takes
+fingerprint      what the schema is like
+"""
