@@ -95,7 +95,7 @@ def _migrator(work: Path, python: Python, python_key: str, method: str) -> tuple
     """Its layer changes with the bundle and with the base's Python, not with the project."""
     folder = bundle.path("docker/migrator")
     seen = hashlib.sha256(python_key.encode())
-    for path in sorted(folder.rglob("*.py")):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"):
         seen.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     key = seen.hexdigest()
 
