@@ -127,7 +127,8 @@ def scan(options: argparse.Namespace) -> None:
         measure.keep(image, examined)
         shown.note(f"{terminal.megabytes(facts['compressed'])} of {terminal.megabytes(facts['budget'])}")
     if options.sarif:
-        sarif.write(Path(options.sarif), facts, project, RULES)
+        sources = sarif.Sources(project.root, project.app, project.image.dockerfile)
+        sarif.write(Path(options.sarif), facts, sources, RULES)
     if options.treemap:
         treemap.write(Path(options.treemap), measure.tree(examined[0]), facts)
     markdown = report.markdown(facts)
