@@ -146,7 +146,7 @@ def sbom(options: argparse.Namespace) -> None:
     from lastgood.scan import sbom as lister
 
     project = _project(options)
-    body = lister.document(project, builder.last(project))
+    body = lister.document(project.name, builder.last(project), project.root)
     if options.output:
         Path(options.output).write_text(body, encoding="utf-8")
         _result(options, {"file": options.output}, f"{options.output} was written")
