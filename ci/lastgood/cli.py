@@ -270,10 +270,10 @@ def demo(options: argparse.Namespace) -> int:
 
 def doctor(options: argparse.Namespace) -> int:
     """what this machine has and lacks for lastgood, each with what to do"""
-    from lastgood import checkup
+    from lastgood.local import doctor as examiner
 
-    facts = checkup.examine(Path(options.project))
-    _result(options, facts, checkup.render(facts))
+    facts = examiner.examine(Path(options.project))
+    _result(options, facts, examiner.render(facts))
     return 0 if all(entry["ok"] for entry in facts) else UsageError.exit_status
 
 
