@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import runpy
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from fixtures.dynamo import Table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -132,7 +132,7 @@ def migration_resource() -> ModuleType:
 @pytest.fixture
 def cloud(migration_resource: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     """The function's surroundings; time passes at once."""
-    made = Cloud(migration_resource, runpy.run_path(str(ROOT / "tests" / "deploy" / "dynamo.py"))["Table"]())
+    made = Cloud(migration_resource, Table())
     monkeypatch.setattr(migration_resource, "client", lambda service: made)
     monkeypatch.setattr(migration_resource, "record", lambda: made.table)
     monkeypatch.setattr(migration_resource.urllib.request, "urlopen", made.urlopen)

@@ -17,11 +17,13 @@ from typing import Any
 
 import pytest
 from docker.client import DockerClient
+from lastgood.aws import local_cloud
+from lastgood.aws.session import Session
 from lastgood.config.project import Project
-from lastgood.deploy import registry
 from lastgood.errors import UsageError
-from lastgood.local import account, cloud, emulator, state
+from lastgood.local import account, cloud, emulator
 from lastgood.local.ports import listening
+from lastgood.registry import ecr
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -34,7 +36,7 @@ def engine() -> Iterator[Any]:
 
 
 def known(project: Project) -> Any:
-    found = state.read(project)
+    found = local_cloud.read(project.state)
     assert found is not None
     return found
 
@@ -60,7 +62,7 @@ def test_up_down_up_keeps_what_was_stored(project: Project, engine: Any) -> None
     assert cloud.up(project)["state"] == "up"
     account.client("ssm", known(project).endpoint_url).put_parameter(Name="/kept", Value="yes", Type="String")
     query(engine, project, "create table kept as select 42 as answer")
-    secrets = (state.folder(project) / "secrets.json").read_text()
+    secrets = (local_cloud.folder(project.state) / "secrets.json").read_text()
 
     assert cloud.down(project)["state"] == "down"
     label = {"label": f"lastgood.instance={cloud.instance(project)}"}
@@ -71,7 +73,7 @@ def test_up_down_up_keeps_what_was_stored(project: Project, engine: Any) -> None
     found = account.client("ssm", known(project).endpoint_url).get_parameter(Name="/kept")
     assert found["Parameter"]["Value"] == "yes"
     assert query(engine, project, "select answer from kept") == "42"
-    assert (state.folder(project) / "secrets.json").read_text() == secrets
+    assert (local_cloud.folder(project.state) / "secrets.json").read_text() == secrets
 
 
 def test_second_up_costs_nothing(project: Project) -> None:
@@ -111,28 +113,28 @@ def test_site_says_that_nothing_is_deployed(project: Project) -> None:
         assert answer.code == 503
         assert answer.read().decode().splitlines()[0] == "Nothing is deployed here yet."
     with pytest.raises(UsageError) as error:
-        registry.find(project, "local")
+        ecr.find(Session.of(project, "local"))
     assert str(error.value) == "the local cloud has no repository 'probe' yet: run `lastgood bootstrap` once"
 
 
 def test_secrets_are_the_owners_only_and_never_printed(project: Project, capfd: Any) -> None:
     facts = cloud.up(project)
     for name in ("secrets.json", "state.json"):
-        assert stat.S_IMODE((state.folder(project) / name).stat().st_mode) == 0o600
-    password = account.passwords(state.folder(project))["database"]
+        assert stat.S_IMODE((local_cloud.folder(project.state) / name).stat().st_mode) == 0o600
+    password = account.passwords(local_cloud.folder(project.state))["database"]
     printed = capfd.readouterr()
     assert password not in printed.out + printed.err + repr(facts)
 
 
 def test_killed_emulator_is_replaced(project: Project) -> None:
     cloud.up(project)
-    pid = emulator.Emulator(state.folder(project)).pid()
+    pid = emulator.Emulator(local_cloud.folder(project.state)).pid()
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     assert cloud.status(project)["state"] == "half up"
     assert cloud.up(project)["state"] == "up"
-    assert emulator.Emulator(state.folder(project)).pid() != pid
+    assert emulator.Emulator(local_cloud.folder(project.state)).pid() != pid
 
 
 def test_killed_while_the_data_were_made(project: Project, engine: Any) -> None:

@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from lastgood import bundle
+from lastgood.aws import local_cloud
+from lastgood.aws.local_cloud import LocalCloud
 from lastgood.config.project import Project, load
 from lastgood.demo import database, page, versions
 from lastgood.demo.visitor import Visitor
+from lastgood.deploy import history
+from lastgood.deploy.place import Place
 from lastgood.errors import LastgoodError, UsageError
-from lastgood.local import state
-from lastgood.local.state import LocalCloud
+from lastgood.local import engine
 from lastgood.report.terminal import bold, say, seconds, step, table
 
 
@@ -80,7 +83,7 @@ class Story:
 
     @property
     def cloud(self) -> LocalCloud:
-        found = state.read(self.home)
+        found = local_cloud.read(self.home.state)
         if found is None:
             raise UsageError("the local cloud is not up although it was started: see `lastgood local status`")
         return found
@@ -251,9 +254,7 @@ class Story:
 
     def wreck(self) -> None:
         """Deletes the stack, and moves the database to version 2 by hand, both behind the pipeline's back."""
-        from lastgood.deploy.aws import Session
-
-        client = Session(self.home, "local").client("cloudformation")
+        client = Place.of(self.home, "local").session.client("cloudformation")
         stack = self.home.environment("local").stack
         with step("somebody deletes the stack"):
             client.delete_stack(StackName=stack)
@@ -286,9 +287,7 @@ class Story:
 
     def board(self) -> None:
         """The release board is the pipeline's own first customer: the releases so far are written onto it."""
-        from lastgood.deploy import history
-
-        releases = history.history(self.home, "local", 50)
+        releases = history.history(Place.of(self.home, "local"), 50)
         database.write(self.project, self.cloud.database_url, releases, self.home.state / "demo" / "releases.json")
 
 
@@ -301,8 +300,6 @@ def _relay(process: subprocess.Popen[str], said: list[str]) -> None:
 
 def run(project: Project, *, as_json: bool) -> int:
     """Plays the story; returns 0 only if every expectation held. Facts go to .lastgood/demo.json, the page to .lastgood/demo.html."""
-    from lastgood.local import engine
-
     began = time.monotonic()
     engine.ensure().close()
     story = Story(project)
@@ -321,7 +318,7 @@ def run(project: Project, *, as_json: bool) -> int:
 
 
 def _facts(story: Story, duration: float) -> dict[str, Any]:
-    cloud = state.read(story.home)
+    cloud = local_cloud.read(story.home.state)
     return {
         "held": len(story.stations) == 7 and all(station.held for station in story.stations),
         "seconds": round(duration, 2),

@@ -14,11 +14,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from lastgood.aws import local_cloud
+from lastgood.aws.local_cloud import LocalCloud
 from lastgood.config.project import Project
 from lastgood.errors import UsageError
-from lastgood.local import account, emulator, engine, ports, state, virtualenv
+from lastgood.local import account, emulator, engine, ports, virtualenv
 from lastgood.local.adapters.settings import ACCOUNT, REGION, Settings
-from lastgood.local.state import LocalCloud
 from lastgood.report.terminal import say, step
 
 LABEL = "lastgood.instance"
@@ -44,19 +45,19 @@ def up(project: Project) -> dict[str, Any]:
 
 def _is_up(project: Project) -> bool:
     """Whether everything answers, asked without Docker: a second `up` is to cost nothing."""
-    known = state.read(project)
+    known = local_cloud.read(project.state)
     if (
         known is None
         or known.instance != instance(project)
         or not virtualenv.is_current(project.root / virtualenv.NAME)
     ):
         return False
-    machine = emulator.Emulator(state.folder(project))
+    machine = emulator.Emulator(local_cloud.folder(project.state))
     wanted = project.local
     addresses = (f"http://127.0.0.1:{wanted.port}", f"http://127.0.0.1:{wanted.site_port}")
     if (known.endpoint_url, known.site_url) != addresses or f":{wanted.database_port}/" not in known.database_url:
         return False
-    settings_file = state.folder(project) / "emulator-settings.json"
+    settings_file = local_cloud.folder(project.state) / "emulator-settings.json"
     return (
         settings_file.exists()
         and machine.is_current(Settings.read(settings_file))
@@ -76,7 +77,7 @@ def _listens(port: int) -> bool:
 @contextlib.contextmanager
 def _alone(project: Project) -> Iterator[None]:
     """Holds the instance's lock: of two at once, the second waits for the first."""
-    with (state.folder(project) / "lock").open("w") as handle:
+    with (local_cloud.folder(project.state) / "lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -84,7 +85,7 @@ def _alone(project: Project) -> Iterator[None]:
 def _start(project: Project) -> None:
     from lastgood.local import postgres
 
-    name, folder = instance(project), state.folder(project)
+    name, folder = instance(project), local_cloud.folder(project.state)
     machine = emulator.Emulator(folder)
     private = account.passwords(folder)
     with contextlib.closing(engine.ensure()) as client:
@@ -130,7 +131,7 @@ def _remember(project: Project, name: str, private: dict[str, str]) -> None:
         instance=name,
         parameters=account.prepare(endpoint, project.name, values),
     )
-    state.write(project, cloud)
+    local_cloud.write(project.state, cloud)
 
 
 def _await_services(machine: emulator.Emulator, port: int) -> None:
@@ -194,7 +195,7 @@ def down(project: Project) -> dict[str, Any]:
     """Stops the instance: emulator, workers and containers. What it knows stays, and so do the database's data."""
     with _alone(project):
         with step("Emulator down"):
-            emulator.Emulator(state.folder(project)).stop()
+            emulator.Emulator(local_cloud.folder(project.state)).stop()
         client = engine.connect()
         if client is not None:
             with step("Containers down"):
@@ -208,7 +209,7 @@ def clean(project: Project) -> dict[str, Any]:
     from docker.errors import APIError
 
     down(project)
-    name, known = instance(project), state.read(project)
+    name, known = instance(project), local_cloud.read(project.state)
     client = engine.connect()
     removed: list[str] = []
     if client is not None:
@@ -229,14 +230,14 @@ def clean(project: Project) -> dict[str, Any]:
         client.close()
     elif known is not None:
         raise UsageError("no Docker engine answers: start it, or the instance's volume, network and images stay")
-    shutil.rmtree(state.folder(project), ignore_errors=True)
+    shutil.rmtree(local_cloud.folder(project.state), ignore_errors=True)
     say(f"removed {', '.join(removed) or 'nothing in Docker'}")
     return {"state": "clean", "removed": removed}
 
 
 def status(project: Project) -> dict[str, Any]:
     """Where things are and whether they answer. Asks no Docker."""
-    folder, known = state.folder(project), state.read(project)
+    folder, known = local_cloud.folder(project.state), local_cloud.read(project.state)
     machine = emulator.Emulator(folder)
     if known is None:
         return {"state": "never up", "next": "lastgood local up"}

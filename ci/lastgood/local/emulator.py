@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lastgood.aws import local_cloud
 from lastgood.errors import UsageError
-from lastgood.local import state, virtualenv
+from lastgood.local import virtualenv
 from lastgood.local.adapters.settings import Settings
 from lastgood.local.process import started
 
@@ -92,7 +93,7 @@ class Emulator:
                 start_new_session=True,
             )
         record = {"pid": process.pid, "started": started(process.pid), "fingerprint": fingerprint(settings)}
-        state.write_private(self._record, json.dumps(record))
+        local_cloud.write_private(self._record, json.dumps(record))
         end = time.monotonic() + DEADLINE
         while time.monotonic() < end:
             if process.poll() is not None:
