@@ -22,6 +22,7 @@ from lastgood.aws.session import Session
 from lastgood.config.project import Project
 from lastgood.errors import UsageError
 from lastgood.local import account, cloud, emulator
+from lastgood.local.instance import Instance
 from lastgood.local.ports import listening
 from lastgood.registry import ecr
 
@@ -42,7 +43,7 @@ def known(project: Project) -> Any:
 
 
 def query(engine: Any, project: Project, sql: str) -> str:
-    container = engine.containers.get(f"lastgood-{cloud.instance(project)}-postgres")
+    container = engine.containers.get(f"lastgood-{Instance.of(project).name}-postgres")
     command = [
         "psql",
         "--host=/tmp",
@@ -65,7 +66,7 @@ def test_up_down_up_keeps_what_was_stored(project: Project, engine: Any) -> None
     secrets = (local_cloud.folder(project.state) / "secrets.json").read_text()
 
     assert cloud.down(project)["state"] == "down"
-    label = {"label": f"lastgood.instance={cloud.instance(project)}"}
+    label = {"label": f"lastgood.instance={Instance.of(project).name}"}
     assert engine.containers.list(all=True, filters=label) == []
     assert cloud.down(project)["state"] == "down"  # twice is once
 
@@ -139,7 +140,7 @@ def test_killed_emulator_is_replaced(project: Project) -> None:
 
 def test_killed_while_the_data_were_made(project: Project, engine: Any) -> None:
     """A volume without the mark is what a killed initdb leaves."""
-    name = cloud.instance(project)
+    name = Instance.of(project).name
     engine.volumes.create(f"lastgood-{name}-postgres", labels={"lastgood.instance": name})
     assert cloud.up(project)["state"] == "up"
     assert query(engine, project, "select 1") == "1"
@@ -171,7 +172,7 @@ def test_taken_port_is_named_with_its_holder(project: Project, key: str, what: s
 
 def test_port_that_a_container_holds(project: Project, engine: Any, tmp_path: Path) -> None:
     cloud.up(project)
-    port, name = project.local.database_port, cloud.instance(project)
+    port, name = project.local.database_port, Instance.of(project).name
     (tmp_path / "other").mkdir()
     other = replace(project, root=tmp_path / "other", local=replace(project.local, database_port=port))
     (other.root / ".venv-local").symlink_to((project.root / ".venv-local").resolve())
@@ -192,7 +193,7 @@ def test_port_that_a_container_holds(project: Project, engine: Any, tmp_path: Pa
 
 def test_clean_leaves_nothing(project: Project, engine: Any) -> None:
     cloud.up(project)
-    label = {"label": f"lastgood.instance={cloud.instance(project)}"}
+    label = {"label": f"lastgood.instance={Instance.of(project).name}"}
     cloud.clean(project)
     assert engine.containers.list(all=True, filters=label) == []
     assert engine.networks.list(filters=label) == []

@@ -17,10 +17,9 @@ from typing import Any
 from lastgood.aws import local_cloud
 from lastgood.errors import UsageError
 from lastgood.local import virtualenv
-from lastgood.local.adapters.settings import Settings
+from lastgood.local.adapters.settings import STATUS_PATH, Settings
 from lastgood.local.process import started
 
-STATUS_PATH = "/_lastgood/status"
 DEADLINE = 30.0  # seconds for the emulator to answer, or to end
 _PACKAGE = Path(__file__).parent
 _PROC = Path("/proc")
@@ -41,6 +40,7 @@ class Emulator:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.log = folder / "emulator.log"
+        self.settings_file = folder / "emulator-settings.json"
         self._record = folder / "emulator.json"
 
     def _recorded(self) -> dict[str, Any]:
@@ -78,13 +78,12 @@ class Emulator:
         self.sweep()
         temporary = self.folder / "tmp"
         temporary.mkdir(exist_ok=True)
-        settings_file = self.folder / "emulator-settings.json"
-        settings.write(settings_file)
+        settings.write(self.settings_file)
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("wb") as log:
             process = subprocess.Popen(
-                [str(python), "-P", str(_PACKAGE / "launcher.py"), str(settings_file)],
+                [str(python), "-P", str(_PACKAGE / "launcher.py"), str(self.settings_file)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
