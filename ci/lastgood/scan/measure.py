@@ -8,7 +8,7 @@ from typing import Any
 
 from lastgood.cache import store
 from lastgood.config.project import Budget
-from lastgood.image.build import Image
+from lastgood.image.built import Image
 from lastgood.report import treemap
 from lastgood.scan import audit, budget, closure, contents, cost, owners, packages, rules, view, weigh
 from lastgood.scan.contents import Contents

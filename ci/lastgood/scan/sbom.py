@@ -26,7 +26,7 @@ from packageurl import PackageURL
 
 from lastgood import __version__, bundle
 from lastgood.errors import LastgoodError
-from lastgood.image.build import Image
+from lastgood.image.built import Image
 from lastgood.scan import owners, view
 from lastgood.scan.owners import Distribution, Package
 
