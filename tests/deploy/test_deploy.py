@@ -104,7 +104,7 @@ def test_the_migration_fails(
     assert newest.cause == "the migration failed, forward by build b: x.2: no"
     said = capsys.readouterr().err
     # The command ends with the sentence; before it, the way back is progress.
-    assert "going back to last good: the migration failed, forward by build b: x.2: no\n" in said
+    assert "failed, going back: the migration failed, forward by build b: x.2: no\n" in said
     assert "release 2 failed" not in said
 
 
@@ -260,7 +260,7 @@ def test_interrupted(
     )
     assert account.cloudformation.calls == ["change set UPDATE", "execute", "cancel"]
     said = capsys.readouterr().err
-    assert "going back to last good: interrupted by hand; interrupt again to stop waiting for it\n" in said
+    assert "failed, going back: interrupted by hand; interrupt again to stop waiting for it\n" in said
     assert said.count("interrupted by hand") == 1
     assert states(record) == [(2, "failed"), (1, "good")]
     assert ("environment#staging", "lock") not in account.table.items

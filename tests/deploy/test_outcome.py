@@ -19,10 +19,10 @@ CAUSE = "the service did not become stable: its container ended with exit status
 @pytest.mark.parametrize(
     ("cause", "line"),
     [
-        ("x.2: no", "going back to last good: x.2: no"),
-        (CAUSE, "going back to last good: the service did not become stable: its container ended with exit status 1"),
-        ("long " * 30, f"going back to last good: {('long ' * 24)[:119].rstrip()}…"),
-        (outcome.INTERRUPTED, "going back to last good: interrupted by hand; interrupt again to stop waiting for it"),
+        ("x.2: no", "failed, going back: x.2: no"),
+        (CAUSE, "failed, going back: the service did not become stable: its container ended with exit status 1"),
+        ("long " * 30, f"failed, going back: {('long ' * 24)[:119].rstrip()}…"),
+        (outcome.INTERRUPTED, "failed, going back: interrupted by hand; interrupt again to stop waiting for it"),
     ],
 )
 def test_the_turn_is_one_line(cause: str, line: str) -> None:

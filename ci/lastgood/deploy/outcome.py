@@ -16,7 +16,7 @@ def turn(cause: str) -> str:
     first = cause.partition("\n")[0]
     short = first if len(first) <= _SHORT else f"{first[: _SHORT - 1].rstrip()}…"
     again = "; interrupt again to stop waiting for it" if cause == INTERRUPTED else ""
-    return f"going back to last good: {short}{again}"
+    return f"failed, going back: {short}{again}"
 
 
 def failure(number: int, cause: str, restored: Restored, last: Release | None) -> LastgoodError:
