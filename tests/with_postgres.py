@@ -26,7 +26,7 @@ from typing import Any
 import psycopg
 from lastgood.config import project
 from lastgood.errors import LastgoodError, UsageError
-from lastgood.local import engine, postgres
+from lastgood.local import engine, postgres, postgres_image
 from lastgood.report.terminal import step
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "ci/checks"))
@@ -57,7 +57,7 @@ def container() -> Iterator[str]:
     name = f"test-{os.getpid()}"
     password = secrets.token_hex(16)
     client = engine.ensure()
-    image = postgres.image(client, project.load(Path(__file__).parent))
+    image = postgres_image.ensure(client, project.load(Path(__file__).parent).image)
     network = client.networks.create(f"lastgood-{name}", labels={"lastgood.instance": name})
     server = postgres.Server(client, f"lastgood-{name}", name)
     try:

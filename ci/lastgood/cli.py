@@ -114,6 +114,7 @@ def _explain(options: argparse.Namespace, project: Project) -> None:
 
 def scan(options: argparse.Namespace) -> None:
     """weigh the last build and say why it grew; find what it lacks to run, and what must not be in it"""
+    from lastgood.deploy.place import Place
     from lastgood.image import build as builder
     from lastgood.report import github, sarif, terminal, treemap
     from lastgood.report import scan as report
@@ -122,14 +123,21 @@ def scan(options: argparse.Namespace) -> None:
 
     project = _project(options)
     image = builder.last(project.state)
-    chosen = against.options(project, image, options)
+    chosen = against.options(
+        project.image,
+        project.state / "builds",
+        image.build,
+        options,
+        lambda: Place.of(project, options.environment).record,
+    )
     with terminal.step("scan") as shown:
         examined = measure.examine(image)
         facts = measure.facts(image, examined, project.image.budget, chosen)
         measure.keep(image, examined)
         shown.note(f"{terminal.megabytes(facts['compressed'])} of {terminal.megabytes(facts['budget'])}")
     if options.sarif:
-        sarif.write(Path(options.sarif), facts, project, RULES)
+        sources = sarif.Sources(project.root, project.app, project.image.dockerfile)
+        sarif.write(Path(options.sarif), facts, sources, RULES)
     if options.treemap:
         treemap.write(Path(options.treemap), measure.tree(examined[0]), facts)
     markdown = report.markdown(facts)
@@ -147,7 +155,7 @@ def sbom(options: argparse.Namespace) -> None:
     from lastgood.scan import sbom as lister
 
     project = _project(options)
-    body = lister.document(project, builder.last(project.state))
+    body = lister.document(project.name, builder.last(project.state), project.root)
     if options.output:
         Path(options.output).write_text(body, encoding="utf-8")
         _result(options, {"file": options.output}, f"{options.output} was written")
@@ -158,16 +166,20 @@ def sbom(options: argparse.Namespace) -> None:
 def push(options: argparse.Namespace) -> None:
     """push the last build to the environment's registry, only what is missing there"""
     from lastgood.cache import store
-    from lastgood.deploy import registry
+    from lastgood.deploy.place import Place
     from lastgood.image import build as builder
+    from lastgood.local import handover
+    from lastgood.registry import ecr, pushed
     from lastgood.registry import push as pusher
+    from lastgood.scan import contents
 
     project = _project(options)
     image = builder.last(project.state)
+    place = Place.of(project, options.environment)
     with store.using(store.cache()):
-        facts = pusher.push(image, registry.find(project, options.environment))
-    registry.handed_over(project, options.environment, image, str(facts["image"]))
-    registry.recorded(project, options.environment, image, str(facts["image"]))
+        facts = pusher.push(image, ecr.find(place.session))
+    handover.hand_over(image, str(facts["image"]), place.session.cloud)
+    place.record.put_build(pushed.facts(image, str(facts["image"]), contents.stored(image.folder)))
     _result(options, facts | {"build": image.build, "digest": image.digest}, str(facts["image"]))
 
 
@@ -190,18 +202,15 @@ def cache(options: argparse.Namespace) -> None:
 def deploy(options: argparse.Namespace) -> None:
     """release a pushed build (the last one, unless --digest) to an environment; last good comes back when it fails"""
     from lastgood.deploy import deploy as deployer
-    from lastgood.deploy import registry
+    from lastgood.deploy.place import Place
+    from lastgood.image import built
+    from lastgood.registry import pushed
 
     project = _project(options)
-    facts = registry.build_facts(project, options.environment, options.digest)
+    place = Place.of(project, options.environment)
+    facts = pushed.find(place.record, options.digest or built.last(project.state).digest)
     done = deployer.deploy(
-        project,
-        options.environment,
-        facts,
-        who=_who(),
-        reason=options.reason,
-        force=options.force,
-        accept_loss=options.accept_loss,
+        place, facts, who=_who(), reason=options.reason, force=options.force, accept_loss=options.accept_loss
     )
     _result(
         options, done, f"release {done['number']} is {done['state']}: build {done['build']} in {options.environment}"
@@ -211,11 +220,10 @@ def deploy(options: argparse.Namespace) -> None:
 def rollback(options: argparse.Namespace) -> None:
     """bring an earlier good build back, schema included"""
     from lastgood.deploy import rollback as roller
+    from lastgood.deploy.place import Place
 
-    project = _project(options)
-    done = roller.rollback(
-        project, options.environment, to=options.to, recreate=options.recreate, who=_who(), reason=options.reason
-    )
+    place = Place.of(_project(options), options.environment)
+    done = roller.rollback(place, to=options.to, recreate=options.recreate, who=_who(), reason=options.reason)
     _result(
         options, done, f"release {done['number']} is {done['state']}: build {done['build']} in {options.environment}"
     )
@@ -224,24 +232,27 @@ def rollback(options: argparse.Namespace) -> None:
 def status(options: argparse.Namespace) -> None:
     """what runs in an environment, and whether containers and schema are those of last good"""
     from lastgood.deploy import status as reporter
+    from lastgood.deploy.place import Place
 
-    facts = reporter.status(_project(options), options.environment)
+    facts = reporter.status(Place.of(_project(options), options.environment))
     _result(options, facts, reporter.render_status(facts))
 
 
 def history(options: argparse.Namespace) -> None:
     """the releases of an environment, newest first"""
     from lastgood.deploy import history as reporter
+    from lastgood.deploy.place import Place
 
-    facts = reporter.history(_project(options), options.environment, options.limit)
+    facts = reporter.history(Place.of(_project(options), options.environment), options.limit)
     _result(options, facts, reporter.render_history(facts))
 
 
 def bootstrap(options: argparse.Namespace) -> None:
     """create or update what an account needs once: registry, release record, migration function, roles"""
     from lastgood.deploy import bootstrap as bootstrapper
+    from lastgood.deploy.place import Place
 
-    facts = bootstrapper.bootstrap(_project(options), options.environment)
+    facts = bootstrapper.bootstrap(Place.of(_project(options), options.environment).session)
     _result(options, facts, "\n".join(f"{key}: {value}" for key, value in facts.items()))
 
 
@@ -271,10 +282,10 @@ def demo(options: argparse.Namespace) -> int:
 
 def doctor(options: argparse.Namespace) -> int:
     """what this machine has and lacks for lastgood, each with what to do"""
-    from lastgood import checkup
+    from lastgood.local import doctor as examiner
 
-    facts = checkup.examine(Path(options.project))
-    _result(options, facts, checkup.render(facts))
+    facts = examiner.examine(Path(options.project))
+    _result(options, facts, examiner.render(facts))
     return 0 if all(entry["ok"] for entry in facts) else UsageError.exit_status
 
 

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from lastgood.config.project import Project
-from lastgood.debian.stages import Stages
 from lastgood.errors import UsageError
-from lastgood.local import postgres
+from lastgood.local import postgres, postgres_image
 
 from bench.projects import Subject
 from bench.roots import LABEL
@@ -60,7 +59,7 @@ class Place:
     @contextmanager
     def open(self, project: Project) -> Iterator[Place]:
         """Starts the server; removes it, its data and the network at the end."""
-        image = postgres.image(self.client, Stages(postgres.lock(), project.image.mirror, project.image.snapshot))
+        image = postgres_image.ensure(self.client, project.image)
         network = self.client.networks.create(f"lastgood-{self.name}", labels=self.labels)
         try:
             self.server.start(image, network.name, 0)

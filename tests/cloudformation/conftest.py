@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import runpy
 import textwrap
 from itertools import takewhile
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from fixtures.dynamo import Table
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ("answer", "decision", "handler", "record", "tasks")
@@ -138,8 +138,7 @@ def migration_resource(request: pytest.FixtureRequest) -> SimpleNamespace:
 @pytest.fixture
 def cloud(migration_resource: Any, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     """The function's surroundings; time passes at once."""
-    table = runpy.run_path(str(ROOT / "tests" / "deploy" / "dynamo.py"))["Table"]()
-    made = Cloud(migration_resource.handler, table)
+    made = Cloud(migration_resource.handler, Table())
     monkeypatch.setattr(migration_resource.tasks, "client", lambda service: made)
     monkeypatch.setattr(migration_resource.record, "table", lambda: made.table)
     monkeypatch.setattr(migration_resource.answer.urllib.request, "urlopen", made.urlopen)

@@ -15,14 +15,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_same_sources_give_the_same_commits(tmp_path: Path) -> None:
     home = project.load(ROOT)
-    first = versions.make(home, tmp_path / "one")
+    first = versions.make(home.root, home.app, tmp_path / "one")
     assert list(first) == ["v1", "v2", "v3", "v4"]
-    assert versions.make(home, tmp_path / "two") == first
-    assert versions.make(home, tmp_path / "one") == first
+    assert versions.make(home.root, home.app, tmp_path / "two") == first
+    assert versions.make(home.root, home.app, tmp_path / "one") == first
 
 
 def test_every_version_has_the_migrations_that_its_models_need(tmp_path: Path) -> None:
-    versions.make(project.load(ROOT), tmp_path / "clone")
+    home = project.load(ROOT)
+    versions.make(home.root, home.app, tmp_path / "clone")
     environment = os.environ | {
         "PYTHONPATH": str(ROOT / "docker"),
         "PYTHONWARNINGS": "ignore",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import runpy
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,15 +13,8 @@ import pytest
 from botocore.exceptions import ClientError
 from lastgood.config.project import Environment
 from lastgood.deploy import smoke, verify
-from lastgood.deploy.record import BuildFacts, Record
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def build(name: str) -> BuildFacts:
-    """The facts of a build; its digest is 64 times its last letter's code."""
-    digest = "sha256:" + f"{ord(name[-1]):02x}" * 32
-    return BuildFacts(name, f"{name}-commit", name, digest, f"registry/board@{digest}", f"{name}-manifest", 1000)
 
 
 class CloudFormation:
@@ -124,7 +116,8 @@ class Account:
     """A session without AWS, and what runs in it. `running` is the digest of the tasks, `database` what /healthz says."""
 
     def __init__(self, folder: Path, table: Any) -> None:
-        self.project = SimpleNamespace(name="board", state=folder)
+        self.project = "board"
+        self.folder = folder
         self.environment = Environment("staging", "board-staging", url="https://board.example")
         self.cloud = None
         self.table = table
@@ -156,11 +149,6 @@ class Account:
 
 
 @pytest.fixture
-def table() -> Any:
-    return runpy.run_path(str(Path(__file__).with_name("dynamo.py")))["Table"]()
-
-
-@pytest.fixture
 def account(tmp_path: Path, table: Any, monkeypatch: pytest.MonkeyPatch) -> Account:
     """A bootstrapped account with nothing deployed; waiting takes no time."""
     made = Account(tmp_path, table)
@@ -168,7 +156,7 @@ def account(tmp_path: Path, table: Any, monkeypatch: pytest.MonkeyPatch) -> Acco
     monkeypatch.setattr(verify.smoke, "ask", made.ask)
     monkeypatch.setattr(smoke.wait, "__kwdefaults__", smoke.wait.__kwdefaults__ | {"ask": made.ask})
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    for constant in ("lastgood.deploy.smoke.DEADLINE", "lastgood.deploy.deploy.FIRST_ANSWER"):
+    for constant in ("lastgood.deploy.smoke.DEADLINE", "lastgood.deploy.attempt.FIRST_ANSWER"):
         monkeypatch.setattr(constant, 0.0)
     for function, name in ((verify.wait, "deadline"), (restore_function(), "patience")):
         monkeypatch.setattr(function, "__kwdefaults__", function.__kwdefaults__ | {name: 0.0})
@@ -179,14 +167,3 @@ def restore_function() -> Any:
     from lastgood.deploy import restore
 
     return restore.restore
-
-
-@pytest.fixture
-def record(account: Account) -> Record:
-    return Record(account, "staging")  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def facts() -> Callable[[str], BuildFacts]:
-    """Makes the facts of a build of a name."""
-    return build

@@ -11,11 +11,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
-from lastgood.deploy import history, lock, progress, rollback, smoke, status, verify
-from lastgood.deploy.record import Release
+from lastgood.deploy import history, progress, rollback, smoke, status, verify
 from lastgood.deploy.smoke import Health
 from lastgood.deploy.stack import Event
 from lastgood.errors import LastgoodError
+from lastgood.record.release import Release
 
 A = "sha256:" + "61" * 32
 B = "sha256:" + "62" * 32
@@ -272,7 +272,3 @@ def test_status_verdict(stack: str | None, digest: str | None, expected: str) ->
     running = (A,) if stack else ()
     found = verify.Facts(stack, A, running, Health(200, A, "in step"))
     assert status.verdict(found, digest) == expected
-
-
-def test_the_lease_outlives_some_beats() -> None:
-    assert lock.LEASE >= 3 * lock.BEAT

@@ -7,10 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from lastgood.deploy import change
 from lastgood.deploy import deploy as deployer
-from lastgood.deploy.deploy import Attempt
-from lastgood.deploy.record import BuildFacts, Record
+from lastgood.deploy.attempt import carry_out
+from lastgood.deploy.order import Order
+from lastgood.deploy.place import Place
+from lastgood.deploy.stack import Stack
 from lastgood.errors import FailedNotRestored, FailedRestored, LastgoodError, Refused, UsageError
+from lastgood.record.lock import Lock
+from lastgood.record.release import BuildFacts
+from lastgood.record.table import Record
 
 Facts = Callable[[str], BuildFacts]
 
@@ -26,8 +32,8 @@ MIGRATION_FAILS: list[tuple[str, list[tuple[str, str, str]]]] = [
 ]
 
 
-def attempt(account: Any, record: Record, build: BuildFacts, **more: Any) -> Attempt:
-    return Attempt(account, record, build, kind="deploy", who="ada", reason="why", **more)
+def release(account: Any, build: BuildFacts, kind: str = "deploy", **more: Any) -> dict[str, Any]:
+    return carry_out(Place(account, account.folder / "releases"), Order(kind, build, "ada", "why", **more))
 
 
 @pytest.fixture
@@ -58,20 +64,20 @@ def states(record: Record) -> list[tuple[int, str]]:
 def test_good(account: Any, record: Record, facts: Facts, deployed: BuildFacts, capsys: Any) -> None:
     account.cloudformation.plays = [FORWARD]
     become(account, facts("b"))
-    done = attempt(account, record, facts("b")).run()
+    done = release(account, facts("b"))
     assert (done["number"], done["state"], done["build"], done["environment"]) == (2, "good", "b", "staging")
     assert [one["resource"] for one in done["events"]] == ["Migration", "Migration", "Service"]
     assert states(record) == [(2, "good"), (1, "good")]
     given = account.cloudformation.before
     assert (given["Release"], given["ImageDigest"], given["ServiceToken"]) == ("2", facts("b").digest, "arn:function")
     assert ("environment#staging", "lock") not in account.table.items
-    left = json.loads((account.project.state / "releases" / "staging-00000002.json").read_text(encoding="utf-8"))
+    left = json.loads((account.folder / "releases" / "staging-00000002.json").read_text(encoding="utf-8"))
     assert left == done
     assert "✓ Migration  update complete  1.0 s" in capsys.readouterr().err
 
 
 def test_a_build_that_is_last_good_already(account: Any, record: Record, deployed: BuildFacts) -> None:
-    done = attempt(account, record, deployed, again=False).run()
+    done = release(account, deployed, again=False)
     assert (done["nothing"], done["number"]) == (True, 1)
     assert states(record) == [(1, "good")]
     assert account.cloudformation.calls == []
@@ -79,13 +85,15 @@ def test_a_build_that_is_last_good_already(account: Any, record: Record, deploye
 
 def test_it_can_be_forced(account: Any, record: Record, deployed: BuildFacts) -> None:
     account.cloudformation.plays = [FORWARD]
-    assert attempt(account, record, deployed).run()["number"] == 2
+    assert release(account, deployed)["number"] == 2
 
 
-def test_the_migration_fails(account: Any, record: Record, facts: Facts, deployed: BuildFacts) -> None:
+def test_the_migration_fails(
+    account: Any, record: Record, facts: Facts, deployed: BuildFacts, capsys: pytest.CaptureFixture[str]
+) -> None:
     account.cloudformation.plays = [MIGRATION_FAILS]
     with pytest.raises(FailedRestored) as error:
-        attempt(account, record, facts("b")).run()
+        release(account, facts("b"))
     # CloudFormation has taken the parameters back, too.
     assert str(error.value) == (
         "release 2 failed: the migration failed, forward by build b: x.2: no\n"
@@ -94,11 +102,15 @@ def test_the_migration_fails(account: Any, record: Record, facts: Facts, deploye
     assert states(record) == [(2, "failed"), (1, "good")]
     newest = record.releases()[0]
     assert newest.cause == "the migration failed, forward by build b: x.2: no"
+    said = capsys.readouterr().err
+    # The command ends with the sentence; before it, the way back is progress.
+    assert "failed, going back: the migration failed, forward by build b: x.2: no\n" in said
+    assert "release 2 failed" not in said
 
 
 def test_an_accepted_loss_needs_a_reason(account: Any, facts: Facts) -> None:
     with pytest.raises(UsageError) as error:
-        deployer.deploy(account.project, "staging", facts("a"), who="ada", reason=" ", accept_loss=True)
+        deployer.deploy(Place(account, account.folder), facts("a"), who="ada", reason=" ", accept_loss=True)
     assert str(error.value) == "--accept-loss needs a --reason: the release record keeps why the loss is acceptable"
 
 
@@ -116,7 +128,7 @@ def test_it_answers_but_is_not_well(account: Any, record: Record, facts: Facts, 
 
     account.cloudformation.hook = hook
     with pytest.raises(FailedRestored) as error:
-        attempt(account, record, facts("b"), accept_loss=True).run()
+        release(account, facts("b"), accept_loss=True)
     assert str(error.value) == (
         "release 2 failed: the smoke test failed: after 0 s https://board.example/healthz: the database is behind, not in "
         "step\nlast good is back and verified: build a (release 1)"
@@ -146,7 +158,7 @@ def test_on_the_way_back_the_service_goes_first(
 ) -> None:
     account.cloudformation.plays = [FORWARD, FORWARD]
     said = going_back(account, (facts("b"), "ahead"), (facts("b"), "in step"))
-    done = attempt(account, record, facts("b"), service_first=True).run()
+    done = release(account, facts("b"), kind="rollback")
     assert (done["state"], done["smoke"]["database"], said) == ("good", "in step", ["yes", "no"])
     assert [one["resource"] for one in done["events"]] == ["Migration", "Migration", "Service"] * 2
 
@@ -156,7 +168,7 @@ def test_a_database_that_went_back_with_the_service_needs_no_second_update(
 ) -> None:
     account.cloudformation.plays = [FORWARD]
     said = going_back(account, (facts("b"), "in step"))
-    assert attempt(account, record, facts("b"), service_first=True).run()["state"] == "good"
+    assert release(account, facts("b"), kind="rollback")["state"] == "good"
     assert said == ["yes"]
 
 
@@ -166,7 +178,7 @@ def test_the_service_is_back_and_the_database_does_not_follow(
     account.cloudformation.plays = [FORWARD, MIGRATION_FAILS, FORWARD]
     said = going_back(account, (facts("b"), "ahead"), (facts("b"), "ahead"), (deployed, "in step"))
     with pytest.raises(FailedRestored) as error:
-        attempt(account, record, facts("b"), service_first=True).run()
+        release(account, facts("b"), kind="rollback")
     assert str(error.value).endswith("\nlast good is back and verified: build a (release 1)")
     assert said == ["yes", "no", "no"]
 
@@ -175,7 +187,7 @@ def test_without_a_stack_nobody_is_served_meanwhile(
     account: Any, record: Record, facts: Facts, deployed: BuildFacts
 ) -> None:
     account.cloudformation.plays = [[("CREATE_IN_PROGRESS", []), ("CREATE_COMPLETE", [])]]
-    attempt(account, record, deployed, anew=True, service_first=True).run()
+    release(account, deployed, kind="recreate")
     assert account.cloudformation.before["LeaveAhead"] == "no"
 
 
@@ -183,7 +195,7 @@ def test_last_good_does_not_come_back(account: Any, record: Record, facts: Facts
     account.cloudformation.plays = [MIGRATION_FAILS, FORWARD]
     account.cloudformation.hook = lambda status: setattr(account, "database", "behind")
     with pytest.raises(FailedNotRestored) as error:
-        attempt(account, record, facts("b")).run()
+        release(account, facts("b"))
     assert str(error.value).endswith("\nlast good is NOT back: the database is behind, not in step")
     assert states(record) == [(2, "failed"), (1, "good")]
 
@@ -196,7 +208,7 @@ def test_a_rollback_that_gets_stuck_ends_in_a_new_stack(
     new: Any = [("CREATE_IN_PROGRESS", []), ("CREATE_COMPLETE", [])]
     account.cloudformation.plays = [stuck, again, new]
     with pytest.raises(FailedRestored):
-        attempt(account, record, facts("b")).run()
+        release(account, facts("b"))
     assert account.cloudformation.calls == [
         "change set UPDATE",
         "execute",
@@ -212,7 +224,7 @@ def test_the_first_release_fails_and_leaves_nothing(account: Any, record: Record
         [("CREATE_IN_PROGRESS", [("Migration", "CREATE_FAILED", "timed out")]), ("ROLLBACK_COMPLETE", [])]
     ]
     with pytest.raises(FailedRestored) as error:
-        attempt(account, record, facts("a")).run()
+        release(account, facts("a"))
     assert str(error.value) == (
         "release 1 failed: the migration failed, timed out\n"
         "there was no good release before: the environment is empty again"
@@ -229,7 +241,9 @@ def interrupting(account: Any, *, at: str) -> None:
     account.cloudformation.hook = hook
 
 
-def test_interrupted(account: Any, record: Record, facts: Facts, deployed: BuildFacts) -> None:
+def test_interrupted(
+    account: Any, record: Record, facts: Facts, deployed: BuildFacts, capsys: pytest.CaptureFixture[str]
+) -> None:
     account.cloudformation.plays = [
         [
             ("UPDATE_IN_PROGRESS", [("Migration", "UPDATE_IN_PROGRESS", "")]),
@@ -240,11 +254,14 @@ def test_interrupted(account: Any, record: Record, facts: Facts, deployed: Build
     ]
     interrupting(account, at="UPDATE_IN_PROGRESS")
     with pytest.raises(FailedRestored) as error:
-        attempt(account, record, facts("b")).run()
+        release(account, facts("b"))
     assert str(error.value) == (
         "release 2 failed: interrupted by hand\nlast good is back and verified: build a (release 1)"
     )
     assert account.cloudformation.calls == ["change set UPDATE", "execute", "cancel"]
+    said = capsys.readouterr().err
+    assert "failed, going back: interrupted by hand; interrupt again to stop waiting for it\n" in said
+    assert said.count("interrupted by hand") == 1
     assert states(record) == [(2, "failed"), (1, "good")]
     assert ("environment#staging", "lock") not in account.table.items
 
@@ -258,7 +275,7 @@ def test_interrupted_twice(account: Any, record: Record, facts: Facts, deployed:
 
     account.cloudformation.hook = hook
     with pytest.raises(FailedNotRestored) as error:
-        attempt(account, record, facts("b")).run()
+        release(account, facts("b"))
     assert str(error.value) == (
         "release 2 failed: interrupted by hand\nlast good is NOT back: the command was interrupted again while the stack was "
         "going back: `lastgood status` says where it ended"
@@ -274,7 +291,7 @@ def test_a_dead_command_left_an_update_that_went_well(
     account.cloudformation.add("board-staging", "UPDATE_IN_PROGRESS", {"ImageDigest": facts("b").digest})
     account.cloudformation.playing = [("UPDATE_IN_PROGRESS", []), ("UPDATE_COMPLETE", [])]
     become(account, facts("b"))
-    done = attempt(account, record, facts("b"), again=False).run()
+    done = release(account, facts("b"), again=False)
     assert (done["nothing"], done["number"]) == (True, 2)
     assert states(record) == [(2, "good"), (1, "good")]
 
@@ -286,7 +303,7 @@ def test_a_dead_command_left_an_update_that_went_back(
     account.cloudformation.add("board-staging", "UPDATE_ROLLBACK_COMPLETE", {"ImageDigest": deployed.digest})
     account.cloudformation.plays = [FORWARD]
     become(account, facts("c"))
-    attempt(account, record, facts("c")).run()
+    release(account, facts("c"))
     assert states(record) == [(3, "good"), (2, "failed"), (1, "good")]
     dangling = record.release(2)
     assert dangling
@@ -297,7 +314,7 @@ def test_a_stack_that_can_only_be_deleted_is(account: Any, record: Record, facts
     account.cloudformation.add("board-staging", "ROLLBACK_COMPLETE", {})
     account.cloudformation.plays = [[("CREATE_IN_PROGRESS", []), ("CREATE_COMPLETE", [])]]
     become(account, facts("a"), at="CREATE_COMPLETE")
-    assert attempt(account, record, facts("a")).run()["state"] == "good"
+    assert release(account, facts("a"))["state"] == "good"
     assert account.cloudformation.calls == ["delete", "change set CREATE", "execute"]
 
 
@@ -305,41 +322,45 @@ def test_a_stack_that_is_stuck(account: Any, record: Record, facts: Facts, deplo
     account.cloudformation.add("board-staging", "UPDATE_ROLLBACK_FAILED", {})
     account.cloudformation.plays = [[("UPDATE_ROLLBACK_FAILED", [])]]
     with pytest.raises(Refused) as error:
-        attempt(account, record, facts("b")).run()
+        release(account, facts("b"))
     assert str(error.value) == ("the stack board-staging can't finish its rollback: run `lastgood rollback --recreate`")
     assert states(record) == [(1, "good")]
 
 
 def test_recreate(account: Any, record: Record, deployed: BuildFacts) -> None:
     account.cloudformation.plays = [[("CREATE_IN_PROGRESS", []), ("CREATE_COMPLETE", [])]]
-    done = Attempt(account, record, deployed, kind="recreate", who="ada", reason="wrecked", anew=True).run()
+    done = release(account, deployed, kind="recreate")
     assert (done["state"], done["kind"]) == ("good", "recreate")
     assert account.cloudformation.calls == ["delete", "change set CREATE", "execute"]
 
 
 def test_somebody_else_deploys(account: Any, record: Record, facts: Facts, deployed: BuildFacts) -> None:
     with (
-        deployer.Lock(record, "staging", who="grace", what="release 9"),
+        Lock(record, who="grace", what="release 9"),
         pytest.raises(Refused, match="by grace since"),
     ):
-        attempt(account, record, facts("b")).run()
+        release(account, facts("b"))
     assert states(record) == [(1, "good")]
 
 
 def test_an_image_that_was_not_pushed(account: Any, facts: Facts) -> None:
+    place = Place(account, account.folder)
     with pytest.raises(Refused) as error:
-        deployer.exists(account, facts("a"))
+        deployer.deploy(place, facts("a"), who="ada", reason="")
     assert str(error.value) == (
         f"the registry of staging does not hold {facts('a').digest} (build a): run `lastgood push` first"
     )
+    assert account.cloudformation.calls == []
     account.registry.add(facts("a").digest)
-    deployer.exists(account, facts("a"))
+    account.cloudformation.plays = [[("CREATE_IN_PROGRESS", []), ("CREATE_COMPLETE", [])]]
+    become(account, facts("a"), at="CREATE_COMPLETE")
+    assert deployer.deploy(place, facts("a"), who="ada", reason="")["state"] == "good"
 
 
 def test_an_account_without_bootstrap(account: Any, facts: Facts) -> None:
     account.cloudformation.stacks.clear()
     with pytest.raises(UsageError) as error:
-        deployer.parameters(account, facts("a"), "1")
+        change.parameters(account, facts("a"), "1")
     assert str(error.value) == (
         "there is no stack lastgood-board in this account: run `lastgood bootstrap --environment staging`"
     )
@@ -351,9 +372,9 @@ def test_a_change_set_that_is_refused_changes_nothing(
     def refuse(*_: Any) -> None:
         raise UsageError("CloudFormation refused the change: Parameters: [VpcId] must have values")
 
-    monkeypatch.setattr(deployer.Stack, "prepare", refuse)
+    monkeypatch.setattr(Stack, "prepare", refuse)
     with pytest.raises(LastgoodError) as error:
-        attempt(account, record, facts("b")).run()
+        release(account, facts("b"))
     assert str(error.value) == (
         "release 2 failed: CloudFormation refused the change: Parameters: [VpcId] must have values\n"
         "last good is back and verified: build a (release 1)"

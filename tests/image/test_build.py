@@ -213,7 +213,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     original = trace._run
 
     def counted(work: trace.Work, place: Path) -> dict[str, list[str]]:
-        found.append(work.project.name)
+        found.append(work.application.name)
         return original(work, place)
 
     monkeypatch.setattr(trace, "_run", counted)
@@ -339,15 +339,15 @@ def test_a_full_disk(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch)
     builder.build(shop)
 
 
-@pytest.mark.parametrize("where", ["layers.seal", "store.write", "trace._static", "built.keep"])
+@pytest.mark.parametrize("where", ["image.layers.seal", "cache.store.write", "image.trace._static", "image.built.keep"])
 def test_killed_at_any_moment(make_project: MakeProject, where: str) -> None:
     """Killed where this function is called; the next build finds nothing half done, and is as every other."""
     salt = {"web/shop/salt.py": f"{uuid4().hex!r}\n", "web/shop/static/salt.css": f"{uuid4().hex}\n"}
     shop = make_project("one", salt)
-    module, _, name = where.partition(".")
+    room, module, name = where.split(".")
     program = (
         "import os, signal, sys\nfrom lastgood import cli\n"
-        f"from lastgood.image import assemble, {module}\n"
+        f"from lastgood.image import assemble\nfrom lastgood.{room} import {module}\n"
         f"def killed(*arguments, **more): os.kill(os.getpid(), signal.SIGKILL)\n"
         f"{module}.{name} = killed\nsys.exit(cli.main(['build', '--project', {str(shop.root)!r}]))\n"
     )

@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 from lastgood import tar
+from lastgood.aws import local_cloud
 from lastgood.config import project as projects
 from lastgood.config.project import Project
 from lastgood.debian import chosen
 from lastgood.debian.stages import Stages
 from lastgood.image.runtime import Runtime
-from lastgood.local import account, cloud, state, virtualenv
+from lastgood.local import account, cloud, virtualenv
 from lastgood.platform import native
 
 HERE = Path(__file__).parent
@@ -73,7 +74,7 @@ def _image(project: Project, scratch: Path) -> str:
     """Pushes the image of server.py to the instance's registry; returns it by digest."""
     import docker
 
-    known = state.read(project)
+    known = local_cloud.read(project.state)
     assert known is not None
     account.client("ecr", known.endpoint_url).create_repository(repositoryName="probe")
     program = scratch / "program"
@@ -118,7 +119,7 @@ class Site:
     stack = "probe-local"
 
     def __init__(self, project: Project, image: str) -> None:
-        known = state.read(project)
+        known = local_cloud.read(project.state)
         assert known is not None
         self.project, self.image, self.cloud = project, image, known
         self.client("ssm").put_parameter(Name="/password", Value="from-the-secret", Type="SecureString", Overwrite=True)

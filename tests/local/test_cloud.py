@@ -17,11 +17,14 @@ from typing import Any
 
 import pytest
 from docker.client import DockerClient
+from lastgood.aws import local_cloud
+from lastgood.aws.session import Session
 from lastgood.config.project import Project
-from lastgood.deploy import registry
 from lastgood.errors import UsageError
-from lastgood.local import account, cloud, emulator, state
+from lastgood.local import account, cloud, emulator
+from lastgood.local.instance import Instance
 from lastgood.local.ports import listening
+from lastgood.registry import ecr
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -34,13 +37,13 @@ def engine() -> Iterator[Any]:
 
 
 def known(project: Project) -> Any:
-    found = state.read(project)
+    found = local_cloud.read(project.state)
     assert found is not None
     return found
 
 
 def query(engine: Any, project: Project, sql: str) -> str:
-    container = engine.containers.get(f"lastgood-{cloud.instance(project)}-postgres")
+    container = engine.containers.get(f"lastgood-{Instance.of(project).name}-postgres")
     command = [
         "psql",
         "--host=/tmp",
@@ -60,10 +63,10 @@ def test_up_down_up_keeps_what_was_stored(project: Project, engine: Any) -> None
     assert cloud.up(project)["state"] == "up"
     account.client("ssm", known(project).endpoint_url).put_parameter(Name="/kept", Value="yes", Type="String")
     query(engine, project, "create table kept as select 42 as answer")
-    secrets = (state.folder(project) / "secrets.json").read_text()
+    secrets = (local_cloud.folder(project.state) / "secrets.json").read_text()
 
     assert cloud.down(project)["state"] == "down"
-    label = {"label": f"lastgood.instance={cloud.instance(project)}"}
+    label = {"label": f"lastgood.instance={Instance.of(project).name}"}
     assert engine.containers.list(all=True, filters=label) == []
     assert cloud.down(project)["state"] == "down"  # twice is once
 
@@ -71,7 +74,7 @@ def test_up_down_up_keeps_what_was_stored(project: Project, engine: Any) -> None
     found = account.client("ssm", known(project).endpoint_url).get_parameter(Name="/kept")
     assert found["Parameter"]["Value"] == "yes"
     assert query(engine, project, "select answer from kept") == "42"
-    assert (state.folder(project) / "secrets.json").read_text() == secrets
+    assert (local_cloud.folder(project.state) / "secrets.json").read_text() == secrets
 
 
 def test_second_up_costs_nothing(project: Project) -> None:
@@ -111,33 +114,33 @@ def test_site_says_that_nothing_is_deployed(project: Project) -> None:
         assert answer.code == 503
         assert answer.read().decode().splitlines()[0] == "Nothing is deployed here yet."
     with pytest.raises(UsageError) as error:
-        registry.find(project, "local")
+        ecr.find(Session.of(project, "local"))
     assert str(error.value) == "the local cloud has no repository 'probe' yet: run `lastgood bootstrap` once"
 
 
 def test_secrets_are_the_owners_only_and_never_printed(project: Project, capfd: Any) -> None:
     facts = cloud.up(project)
     for name in ("secrets.json", "state.json"):
-        assert stat.S_IMODE((state.folder(project) / name).stat().st_mode) == 0o600
-    password = account.passwords(state.folder(project))["database"]
+        assert stat.S_IMODE((local_cloud.folder(project.state) / name).stat().st_mode) == 0o600
+    password = account.passwords(local_cloud.folder(project.state))["database"]
     printed = capfd.readouterr()
     assert password not in printed.out + printed.err + repr(facts)
 
 
 def test_killed_emulator_is_replaced(project: Project) -> None:
     cloud.up(project)
-    pid = emulator.Emulator(state.folder(project)).pid()
+    pid = emulator.Emulator(local_cloud.folder(project.state)).pid()
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     assert cloud.status(project)["state"] == "half up"
     assert cloud.up(project)["state"] == "up"
-    assert emulator.Emulator(state.folder(project)).pid() != pid
+    assert emulator.Emulator(local_cloud.folder(project.state)).pid() != pid
 
 
 def test_killed_while_the_data_were_made(project: Project, engine: Any) -> None:
     """A volume without the mark is what a killed initdb leaves."""
-    name = cloud.instance(project)
+    name = Instance.of(project).name
     engine.volumes.create(f"lastgood-{name}-postgres", labels={"lastgood.instance": name})
     assert cloud.up(project)["state"] == "up"
     assert query(engine, project, "select 1") == "1"
@@ -169,7 +172,7 @@ def test_taken_port_is_named_with_its_holder(project: Project, key: str, what: s
 
 def test_port_that_a_container_holds(project: Project, engine: Any, tmp_path: Path) -> None:
     cloud.up(project)
-    port, name = project.local.database_port, cloud.instance(project)
+    port, name = project.local.database_port, Instance.of(project).name
     (tmp_path / "other").mkdir()
     other = replace(project, root=tmp_path / "other", local=replace(project.local, database_port=port))
     (other.root / ".venv-local").symlink_to((project.root / ".venv-local").resolve())
@@ -190,7 +193,7 @@ def test_port_that_a_container_holds(project: Project, engine: Any, tmp_path: Pa
 
 def test_clean_leaves_nothing(project: Project, engine: Any) -> None:
     cloud.up(project)
-    label = {"label": f"lastgood.instance={cloud.instance(project)}"}
+    label = {"label": f"lastgood.instance={Instance.of(project).name}"}
     cloud.clean(project)
     assert engine.containers.list(all=True, filters=label) == []
     assert engine.networks.list(filters=label) == []

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from lastgood.local import cloud, emulator, state
+from lastgood.aws import local_cloud
+from lastgood.local import cloud, emulator
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -21,7 +22,7 @@ def deployed(site: Any) -> Iterator[Any]:
 
 
 def kill(site: Any) -> None:
-    pid = emulator.Emulator(state.folder(site.project)).pid()
+    pid = emulator.Emulator(local_cloud.folder(site.project.state)).pid()
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
@@ -39,7 +40,7 @@ def test_site_answers_again_after_down_and_up(deployed: Any) -> None:
 def test_update_that_a_kill_cut_off_is_rolled_back(deployed: Any, wait_for: Any) -> None:
     # An ill version keeps the service's update waiting for as long as its grace period is.
     deployed.begin(Version="2", Mode="ill", Grace="300")
-    saved = state.folder(deployed.project) / "state" / "cloudformation.json"
+    saved = local_cloud.folder(deployed.project.state) / "state" / "cloudformation.json"
     wait_for(
         lambda: "Update 1 -> 2" in deployed.history() and '"Version", "ParameterValue": "2"' in saved.read_text(),
         "the saved update",

@@ -14,7 +14,8 @@ from lastgood.errors import UsageError
 from lastgood.image import oci
 from lastgood.registry import client as protocol
 from lastgood.registry import push as push_module
-from lastgood.registry.push import Registry, push
+from lastgood.registry.client import Registry
+from lastgood.registry.push import push
 from lastgood.report.terminal import megabytes
 
 if TYPE_CHECKING:

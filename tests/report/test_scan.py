@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lastgood.config import project
 from lastgood.report import sarif, scan, treemap
 from lastgood.scan.findings import RULES
 
@@ -112,7 +111,7 @@ def test_several_platforms_and_wasted_bytes() -> None:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> project.Project:
+def shop(tmp_path: Path) -> sarif.Sources:
     """A project with a lock and settings."""
     (tmp_path / "web").mkdir()
     (tmp_path / "web/manage.py").touch()
@@ -125,7 +124,7 @@ def shop(tmp_path: Path) -> project.Project:
     (tmp_path / "requirements.txt").write_text(
         "asgiref==3\npsycopg-binary[x]==3.3.9 --hash=sha256:0\n", encoding="utf-8"
     )
-    return project.load(tmp_path)
+    return sarif.Sources(tmp_path, tmp_path / "web")
 
 
 @pytest.mark.parametrize(
@@ -142,13 +141,11 @@ def shop(tmp_path: Path) -> project.Project:
         ({"rule": "user", "subject": "root"}, ("pyproject.toml", 5)),
     ],
 )
-def test_where_a_finding_is_to_be_mended(
-    shop: project.Project, finding: dict[str, Any], place: tuple[str, int]
-) -> None:
+def test_where_a_finding_is_to_be_mended(shop: sarif.Sources, finding: dict[str, Any], place: tuple[str, int]) -> None:
     assert sarif.place(finding, shop) == place
 
 
-def test_sarif(shop: project.Project, tmp_path: Path) -> None:
+def test_sarif(shop: sarif.Sources, tmp_path: Path) -> None:
     accepted = {
         "rule": "second-openssl",
         "subject": "psycopg-binary",

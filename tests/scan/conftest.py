@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from lastgood.image import layers
-from lastgood.image.build import Image
+from lastgood.image.built import Image
 
 # A layer: {path: content, or changes to the entry's header}.
 Content = Mapping[str, "bytes | Mapping[str, object]"]

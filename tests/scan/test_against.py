@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from lastgood.deploy import aws, record
+from lastgood.record.release import BuildFacts
 from lastgood.scan import against, contents
 from lastgood.scan.contents import Contents
 
 OLD = Contents("old", 5, 9, 1, {"project": ("", 5, 9)}, {"sha256:a": 5})
-FACTS = record.BuildFacts("old", "c", "1", "sha256:d", "r", "m", 5)
+FACTS = BuildFacts("old", "c", "1", "sha256:d", "r", "m", 5)
 
 
 class Fake:
     """A release record of one release, and of one build."""
 
-    release: Any = None
-    known: Any = None
+    environment = "staging"
 
-    def __init__(self, *_arguments: object) -> None:
-        """Takes what Session and Record take."""
+    def __init__(self, release: Any, known: Any) -> None:
+        self.release = release
+        self.known = known
 
     def last_good(self) -> Any:
         return self.release
@@ -42,12 +43,10 @@ class Fake:
          "lastgood reads 1")),
     ],
 )  # fmt: skip
-def test_last_good(monkeypatch: pytest.MonkeyPatch, released: bool, known: str | None, found: Any, said: str) -> None:
-    monkeypatch.setattr(Fake, "release", SimpleNamespace(number=3, facts=FACTS) if released else None)
-    monkeypatch.setattr(Fake, "known", None if known is None else SimpleNamespace(contents=known))
-    monkeypatch.setattr(aws, "Session", Fake)
-    monkeypatch.setattr(record, "Record", Fake)
-    assert against.find(SimpleNamespace(), against.LAST_GOOD, "staging") == (found, said)
+def test_last_good(tmp_path: Path, released: bool, known: str | None, found: Any, said: str) -> None:
+    release = SimpleNamespace(number=3, facts=FACTS) if released else None
+    record: Any = Fake(release, None if known is None else SimpleNamespace(contents=known))
+    assert against.find(against.LAST_GOOD, tmp_path, lambda: record) == (found, said)
 
 
 def test_layers_of_other_builds_are_known(tmp_path: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from lastgood import cli
 from lastgood.config.project import Budget
-from lastgood.image.build import Image
+from lastgood.image.built import Image
 from lastgood.report import scan as report
 from lastgood.scan import contents, measure
 

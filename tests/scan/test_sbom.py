@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,9 +26,8 @@ def test_the_document(plant: Any, distribution: Any, tmp_path: Path) -> None:
         "Django", "5.2.20", {"django/a.py": b"a"}, "License-Expression: BSD-3-Clause", "Summary: web"
     )
     image = plant(base={"var/lib/dpkg/status.d/libc6": STATUS}, dependencies=content)
-    project: Any = SimpleNamespace(root=tmp_path, name="shop")
-    body = sbom.document(project, image)
-    assert sbom.document(project, image) == body
+    body = sbom.document("shop", image, tmp_path)
+    assert sbom.document("shop", image, tmp_path) == body
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(body) is None
     data = json.loads(body)
     assert data["metadata"]["timestamp"] == "2026-01-02T03:04:05+00:00"

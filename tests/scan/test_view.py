@@ -6,7 +6,7 @@ import tarfile
 from typing import Any
 
 import pytest
-from lastgood.image.build import Image
+from lastgood.image.built import Image
 from lastgood.scan import view
 
 FOLDER = {"type": tarfile.DIRTYPE}

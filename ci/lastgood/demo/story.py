@@ -10,63 +10,23 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lastgood import bundle
+from lastgood.aws import local_cloud
+from lastgood.aws.local_cloud import LocalCloud
 from lastgood.config.project import Project, load
-from lastgood.demo import database, page, versions
+from lastgood.demo import database, page, summary, versions
+from lastgood.demo.station import Command, Station
 from lastgood.demo.visitor import Visitor
+from lastgood.deploy import history
+from lastgood.deploy.place import Place
 from lastgood.errors import LastgoodError, UsageError
 from lastgood.image.materials import Materials
-from lastgood.local import state
-from lastgood.local.state import LocalCloud
-from lastgood.report.terminal import bold, say, seconds, step, table
-
-
-@dataclass
-class Expectation:
-    """One thing that must hold after a station."""
-
-    text: str
-    held: bool
-    found: str = ""
-
-
-@dataclass
-class Command:
-    """One command that ran: its arguments, exit status and duration in seconds."""
-
-    line: str
-    status: int
-    seconds: float
-
-
-@dataclass
-class Station:
-    """One part of the story, with what happened in it. `asked` and `failed` count the visitor's questions."""
-
-    title: str
-    began: str
-    seconds: float = 0.0
-    commands: list[Command] = field(default_factory=list)
-    expectations: list[Expectation] = field(default_factory=list)
-    asked: int = 0
-    failed: int = 0
-    failures: dict[str, int] = field(default_factory=dict)
-    outcome: str = ""
-
-    def expect(self, text: str, held: bool, found: object = "") -> None:
-        """Records whether an expectation held; the run goes on, and its exit status tells."""
-        self.expectations.append(Expectation(text, held, str(found)))
-        say(f"{'✓' if held else '✗'} {text}" + (f" (found: {found})" if not held and found != "" else ""))
-
-    @property
-    def held(self) -> bool:
-        """Whether all of them did."""
-        return all(expectation.held for expectation in self.expectations)
+from lastgood.local import engine
+from lastgood.report.terminal import bold, say, step
 
 
 class Story:
@@ -81,7 +41,7 @@ class Story:
 
     @property
     def cloud(self) -> LocalCloud:
-        found = state.read(self.home)
+        found = local_cloud.read(self.home.state)
         if found is None:
             raise UsageError("the local cloud is not up although it was started: see `lastgood local status`")
         return found
@@ -99,7 +59,7 @@ class Story:
         with self.station("the one-machine cloud", watched=False) as station:
             self.command(station, "local", "up", home=True)
             with step("four versions, as git commits"):
-                versions.make(self.home, self.folder)
+                versions.make(self.home.root, self.home.app, self.folder)
             self.command(station, "bootstrap")
         for title, play, watched in (
             ("version 1: lock → build → scan → push → deploy", self.first, False),
@@ -256,9 +216,7 @@ class Story:
 
     def wreck(self) -> None:
         """Deletes the stack, and moves the database to version 2 by hand, both behind the pipeline's back."""
-        from lastgood.deploy.aws import Session
-
-        client = Session(self.home, "local").client("cloudformation")
+        client = Place.of(self.home, "local").session.client("cloudformation")
         stack = self.home.environment("local").stack
         with step("somebody deletes the stack"):
             client.delete_stack(StackName=stack)
@@ -291,9 +249,7 @@ class Story:
 
     def board(self) -> None:
         """The release board is the pipeline's own first customer: the releases so far are written onto it."""
-        from lastgood.deploy import history
-
-        releases = history.history(self.home, "local", 50)
+        releases = history.history(Place.of(self.home, "local"), 50)
         database.write(self.materials, self.cloud.database_url, releases, self.home.state / "demo" / "releases.json")
 
 
@@ -306,8 +262,6 @@ def _relay(process: subprocess.Popen[str], said: list[str]) -> None:
 
 def run(project: Project, *, as_json: bool) -> int:
     """Plays the story; returns 0 only if every expectation held. Facts go to .lastgood/demo.json, the page to .lastgood/demo.html."""
-    from lastgood.local import engine
-
     began = time.monotonic()
     engine.ensure().close()
     story = Story(project)
@@ -316,50 +270,15 @@ def run(project: Project, *, as_json: bool) -> int:
         story.run()
     except LastgoodError as error:
         failure = error
-    facts = _facts(story, time.monotonic() - began)
-    _write(project.state / "demo.json", json.dumps(facts, indent=2, ensure_ascii=False))
-    _write(project.state / "demo.html", page.render(facts))
-    print(json.dumps(facts, indent=2, ensure_ascii=False) if as_json else _summary(story, facts, project))
+    cloud = local_cloud.read(project.state)
+    facts = summary.facts(story.stations, story.digests, cloud.site_url if cloud else None, time.monotonic() - began)
+    body, picture = json.dumps(facts, indent=2, ensure_ascii=False), project.state / "demo.html"
+    _write(project.state / "demo.json", body)
+    _write(picture, page.render(facts))
+    print(body if as_json else summary.text(story.stations, facts, picture))
     if failure:
         say(f"lastgood: {failure}")
     return 0 if facts["held"] else 1
-
-
-def _facts(story: Story, duration: float) -> dict[str, Any]:
-    cloud = state.read(story.home)
-    return {
-        "held": len(story.stations) == 7 and all(station.held for station in story.stations),
-        "seconds": round(duration, 2),
-        "site": cloud.site_url if cloud else None,
-        "digests": story.digests,
-        "stations": [asdict(station) | {"held": station.held} for station in story.stations],
-    }
-
-
-def _summary(story: Story, facts: dict[str, Any], project: Project) -> str:
-    rows = [
-        [
-            "✓" if station.held else "✗",
-            station.title,
-            station.outcome or "done",
-            f"{sum(expectation.held for expectation in station.expectations)}/{len(station.expectations)}",
-            f"{station.failed} of {station.asked}" if station.asked else "–",
-            seconds(station.seconds),
-        ]
-        for station in story.stations
-    ]
-    header = ["", "station", "outcome", "held", "failed answers", "time"]
-    verdict = "every expectation held" if facts["held"] else "NOT every expectation held"
-    return "\n".join(
-        [
-            "",
-            table(header, rows, right=(3, 4, 5)),
-            "",
-            f"{verdict}, in {seconds(facts['seconds'])}",
-            f"the page  {(project.state / 'demo.html').as_uri()}",
-            f"the site  {facts['site'] or 'not up'}   (it stays up; `lastgood local down` stops it)",
-        ]
-    )
 
 
 def _write(file: Path, text: str) -> None:

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from lastgood.config.project import LOCKS, Project
+from lastgood.config.project import LOCKS
 from lastgood.errors import UsageError
 from lastgood.image import commit
 
@@ -91,8 +91,10 @@ _REASON_LINE = '      {% if release.reason %}<p class="reason">{{ release.reason
 _CRASH = '\nraise RuntimeError("version 3 can\'t start: INCIDENT_QUEUE is not set")\n'
 
 
-def make(project: Project, folder: Path) -> Mapping[str, str]:
-    """Makes the repository in `folder` (its old content is removed) and returns {"v1": commit, … "v4": commit}.
+def make(root: Path, app: Path, folder: Path) -> Mapping[str, str]:
+    """Makes the repository in `folder` (its old content is removed) from the reference project: its root, and its app's folder.
+
+    Returns {"v1": commit, … "v4": commit}.
 
     Raises UsageError where the reference project no longer has the lines that the versions change.
     """
@@ -100,7 +102,7 @@ def make(project: Project, folder: Path) -> Mapping[str, str]:
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     _git(folder, "init", "-q", "-b", "main")
-    _first(project, folder)
+    _first(root, app, folder)
     commits = {"v1": _commit(folder, 1, "The release board")}
     _second(folder)
     commits["v2"] = _commit(folder, 2, "A note on each release")
@@ -116,16 +118,16 @@ def checkout(folder: Path, version: str) -> None:
     _git(folder, "checkout", "-q", "--detach", version)
 
 
-def _first(project: Project, folder: Path) -> None:
-    for name in commit.files(project.app):
+def _first(root: Path, app: Path, folder: Path) -> None:
+    for name in commit.files(app):
         target = folder / "app" / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(project.app / name, target)
+        shutil.copy(app / name, target)
     for name in ("requirements.in", *LOCKS):
-        if (project.root / name).is_file():
+        if (root / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(project.root / name, folder / name)
-    text = (project.root / "pyproject.toml").read_text(encoding="utf-8")
+            shutil.copy(root / name, folder / name)
+    text = (root / "pyproject.toml").read_text(encoding="utf-8")
     tables = re.findall(r"^\[tool\.lastgood[^\]]*\]\n(?:(?!\[).*\n?)*", text, re.MULTILINE)
     (folder / "pyproject.toml").write_text("".join(tables), encoding="utf-8")
 

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lastgood import bundle
-from lastgood.deploy.aws import Session, explained
+from lastgood.aws.errors import explained
+from lastgood.aws.session import Session
 from lastgood.deploy.progress import line_of
 from lastgood.deploy.stack import BACK, DONE, ONLY_DELETABLE, Event, Stack, settled
 from lastgood.errors import FailedNotRestored, FailedRestored
 from lastgood.report.terminal import counted, say, step
 
-if TYPE_CHECKING:
-    from lastgood.config.project import Project
-
 
 @explained
-def bootstrap(project: Project, environment: str) -> dict[str, Any]:
+def bootstrap(session: Session) -> dict[str, Any]:
     """Creates or updates the stack `lastgood-<project>` in the environment's account. Returns its name, status and outputs.
 
     Parameters that a person has set in the stack are kept. Raises FailedRestored where the update went back.
     """
-    session = Session(project, environment)
-    stack = Stack(session, f"lastgood-{project.name}")
+    stack = Stack.of_account(session)
     template = bundle.path("cloudformation/bootstrap.yml").read_text(encoding="utf-8")
     failures: list[str] = []
     with step(f"stack {stack.name}") as shown:
@@ -32,10 +29,10 @@ def bootstrap(project: Project, environment: str) -> dict[str, Any]:
         if status in ONLY_DELETABLE:
             stack.delete()
             stack.watch(lambda _events: None)
-        given = {"Project": project.name} | ({"DeletionProtection": "false"} if session.cloud else {})
+        given = {"Project": session.project} | ({"DeletionProtection": "false"} if session.cloud else {})
         known = stack.known(template)
         kept = {key: value for key, value in stack.parameters().items() if key in known}
-        change = stack.prepare(template, kept | given, {"lastgood:project": project.name})
+        change = stack.prepare(template, kept | given, {"lastgood:project": session.project})
         if change is None:
             shown.note("as it should be")
         else:

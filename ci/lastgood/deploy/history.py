@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lastgood.deploy.aws import Session, explained
-from lastgood.deploy.record import Record
+from lastgood.aws.errors import explained
+from lastgood.deploy.place import Place
 from lastgood.report.terminal import table
-
-if TYPE_CHECKING:
-    from lastgood.config.project import Project
 
 
 @explained
-def history(project: Project, environment: str, limit: int) -> list[dict[str, Any]]:
+def history(place: Place, limit: int) -> list[dict[str, Any]]:
     """At most `limit` releases as JSON-able facts."""
-    releases = Record(Session(project, environment), environment).releases(limit)
-    return [{"environment": environment} | one.as_dict() for one in releases]
+    return [{"environment": place.name} | one.as_dict() for one in place.record.releases(limit)]
 
 
 def render_history(releases: list[dict[str, Any]]) -> str:

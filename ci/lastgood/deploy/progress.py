@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lastgood.aws.session import Session
 from lastgood.deploy import verify
 from lastgood.deploy.stack import Event
+from lastgood.record.table import Record
 from lastgood.report.terminal import green, red, say, seconds
-
-if TYPE_CHECKING:
-    from lastgood.deploy.aws import Session
-    from lastgood.deploy.record import Record
 
 LOG_LINES = 15
 _ANSWER = re.compile(r"Received response status \[FAILED\] from custom resource\. Message returned: (.*)", re.DOTALL)
@@ -58,9 +56,9 @@ class Progress:
         if operation is None or operation["pk"] == self._before:
             return
         known = self._operations.setdefault(operation["pk"], [])
-        for hop in [hop for hop in operation["hops"] if "ended" in hop][len(known) :]:
-            known.append(plain(hop))
-            say(f"  {line_of_hop(known[-1])}")
+        for hop in ended(operation)[len(known) :]:
+            known.append(hop)
+            say(f"  {line_of_hop(hop)}")
 
     def _why(self, event: Event) -> str:
         if event.type == "Custom::Migration":
@@ -72,7 +70,7 @@ class Progress:
 
     def _crash(self) -> str:
         """How the newest stopped task of this build ended, with its last log lines; empty where ECS knows of none."""
-        name = f"{self.session.project.name}-{self.session.environment.name}"
+        name = f"{self.session.project}-{self.session.environment.name}"
         ecs = self.session.client("ecs")
         try:
             arns = ecs.list_tasks(cluster=name, family=name, desiredStatus="STOPPED")["taskArns"]
@@ -87,7 +85,7 @@ class Progress:
         return text + ("\nlast log lines:\n" + "\n".join(lines) if lines else "")
 
     def _log(self, stream: str) -> list[str]:
-        group = f"/lastgood/{self.session.project.name}/{self.session.environment.name}"
+        group = f"/lastgood/{self.session.project}/{self.session.environment.name}"
         try:
             events = self.session.client("logs").get_log_events(
                 logGroupName=group, logStreamName=stream, limit=LOG_LINES, startFromHead=False
@@ -118,6 +116,11 @@ def answer(reason: str) -> str:
     """The migration function's own words, out of CloudFormation's frame."""
     found = _ANSWER.search(reason)
     return _REQUEST.sub("", found[1] if found else reason).strip()
+
+
+def ended(operation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The release tasks of an operation that have ended, in order: what plain() makes of each."""
+    return [plain(hop) for hop in operation["hops"] if "ended" in hop]
 
 
 def plain(hop: Mapping[str, Any]) -> dict[str, Any]:

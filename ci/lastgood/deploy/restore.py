@@ -17,14 +17,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from lastgood.deploy import verify
 from lastgood.deploy.stack import BACK, DONE, ONLY_DELETABLE, settled
+from lastgood.deploy.verify import Facts
 from lastgood.report.terminal import say, step
-
-if TYPE_CHECKING:
-    from lastgood.deploy.verify import Facts
 
 PATIENCE = 60.0  # seconds for old tasks to leave and last good to answer, once the stack is back
 

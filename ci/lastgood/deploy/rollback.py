@@ -2,48 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lastgood.deploy.aws import Session, explained
-from lastgood.deploy.deploy import Attempt, exists
-from lastgood.deploy.record import Record, Release
+from lastgood.aws.errors import explained
+from lastgood.deploy.attempt import carry_out
+from lastgood.deploy.order import RECREATE, ROLLBACK, Order
+from lastgood.deploy.place import Place
 from lastgood.errors import Refused
-
-if TYPE_CHECKING:
-    from lastgood.config.project import Project
+from lastgood.record.release import Release
+from lastgood.registry import ecr
 
 
 @explained
-def rollback(
-    project: Project, environment: str, *, to: str | None = None, recreate: bool = False, who: str, reason: str
-) -> dict[str, Any]:
+def rollback(place: Place, *, to: str | None = None, recreate: bool = False, who: str, reason: str) -> dict[str, Any]:
     """Makes a release of an earlier build. `to` is a build, a version, a digest or a release's number.
 
     Without `to` it is the good release before the current one; with `recreate` it is last good, and the stack is deleted first.
     Returns the release, with what happened. Raises Refused, FailedRestored or FailedNotRestored.
     """
-    session = Session(project, environment)
-    record = Record(session, environment)
-    releases = record.releases()
-    last = record.last_good()
+    releases = place.record.releases()
+    last = place.record.last_good()
     if last is None:
-        raise Refused(f"environment {environment} has no good release yet: there is nothing to go back to")
+        raise Refused(f"environment {place.name} has no good release yet: there is nothing to go back to")
     target = choose(releases, last, to, recreate=recreate)
     if target is None:
         wanted = f"no good release of {to!r}" if to else f"no good release before release {last.number}"
-        raise Refused(f"environment {environment} has {wanted}: `lastgood history` lists what there is")
-    exists(session, target.facts)
-    return Attempt(
-        session,
-        record,
-        target.facts,
-        kind="recreate" if recreate else "rollback",
-        who=who,
-        reason=reason,
-        undoes=undone_by(releases, target),
-        anew=recreate,
-        service_first=True,
-    ).run()
+        raise Refused(f"environment {place.name} has {wanted}: `lastgood history` lists what there is")
+    build = target.facts
+    ecr.check(place.session, build.build, build.digest)
+    undoes = tuple(undone_by(releases, target))
+    return carry_out(place, Order(RECREATE if recreate else ROLLBACK, build, who, reason, undoes))
 
 
 def choose(releases: list[Release], last: Release, to: str | None, *, recreate: bool) -> Release | None:

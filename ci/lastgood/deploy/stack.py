@@ -7,13 +7,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lastgood.deploy.aws import code
+from lastgood.aws.errors import code, message
+from lastgood.aws.session import Session
 from lastgood.errors import UsageError
-
-if TYPE_CHECKING:
-    from lastgood.deploy.aws import Session
 
 DONE = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")
 BACK = ("UPDATE_ROLLBACK_COMPLETE",)
@@ -71,6 +69,11 @@ class Stack:
         self._seen: set[str] = set()
         self._begun: dict[str, datetime] = {}
 
+    @classmethod
+    def of_account(cls, session: Session) -> Stack:
+        """The project's stack of what an account needs once, which `lastgood bootstrap` makes."""
+        return cls(session, f"lastgood-{session.project}")
+
     def describe(self) -> dict[str, Any] | None:
         """CloudFormation's description, or None where there is no such stack."""
         try:
@@ -88,13 +91,11 @@ class Stack:
 
     def outputs(self) -> dict[str, str]:
         """The stack's outputs; empty where there is no such stack."""
-        found = self.describe() or {}
-        return {one["OutputKey"]: one["OutputValue"] for one in found.get("Outputs", [])}
+        return outputs_of(self.describe() or {})
 
     def parameters(self) -> dict[str, str]:
         """The values that the stack was last made or updated with; empty where there is no such stack."""
-        found = self.describe() or {}
-        return {one["ParameterKey"]: one.get("ParameterValue", "") for one in found.get("Parameters", [])}
+        return parameters_of(self.describe() or {})
 
     def known(self, template: str) -> set[str]:
         """The names of a template's parameters."""
@@ -235,6 +236,16 @@ class Stack:
         self.cloudformation.delete_stack(StackName=self.name)
 
 
+def outputs_of(described: Mapping[str, Any]) -> dict[str, str]:
+    """The outputs in CloudFormation's description of a stack."""
+    return {one["OutputKey"]: one["OutputValue"] for one in described.get("Outputs", [])}
+
+
+def parameters_of(described: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters in CloudFormation's description of a stack."""
+    return {one["ParameterKey"]: one.get("ParameterValue", "") for one in described.get("Parameters", [])}
+
+
 def _event(one: Mapping[str, Any]) -> Event:
     return Event(
         id=one["EventId"],
@@ -245,10 +256,3 @@ def _event(one: Mapping[str, Any]) -> Event:
         reason=one.get("ResourceStatusReason", ""),
         physical=one.get("PhysicalResourceId", ""),
     )
-
-
-def message(error: Exception) -> str:
-    """What AWS said, without botocore's frame."""
-    response = getattr(error, "response", None)
-    text = response.get("Error", {}).get("Message", "") if isinstance(response, dict) else ""
-    return text or str(error)

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lastgood.aws.errors import explained
 from lastgood.deploy import verify
-from lastgood.deploy.aws import Session, explained
-from lastgood.deploy.record import Record
-from lastgood.deploy.stack import BACK, DONE, Stack
+from lastgood.deploy.place import Place
+from lastgood.deploy.stack import BACK, DONE
+from lastgood.record.lock import holder
 from lastgood.report.terminal import mapping_lines
-
-if TYPE_CHECKING:
-    from lastgood.config.project import Project
 
 
 @explained
-def status(project: Project, environment: str) -> dict[str, Any]:
+def status(place: Place) -> dict[str, Any]:
     """The facts, and a `verdict`: empty of problems (`as last good`), or what is wrong."""
-    session = Session(project, environment)
-    record = Record(session, environment)
-    stack = Stack(session, session.environment.stack)
-    found = verify.facts(session, stack)
-    last = record.last_good()
-    newest = record.releases(limit=1)
+    found = verify.facts(place)
+    last = place.record.last_good()
+    newest = place.record.releases(limit=1)
     return {
-        "environment": environment,
-        "stack": stack.name,
-        "url": verify.url(session, stack.outputs()),
+        "environment": place.name,
+        "stack": place.stack.name,
+        "url": verify.url(place.session, place.stack.outputs()),
         "verdict": verdict(found, last.facts.digest if last else None),
         "last_good": last.as_dict() if last else None,
         "newest": newest[0].as_dict() if newest else None,
-        "lock": holder(record),
+        "lock": holder(place.record),
         "running": running(found),
     }
 
@@ -57,14 +51,6 @@ def verdict(found: verify.Facts, digest: str | None) -> str:
     if not wrong and found.stack not in (*DONE, *BACK):
         wrong = f"the stack is {found.stack}"
     return wrong or "as last good"
-
-
-def holder(record: Record) -> dict[str, Any] | None:
-    """Who is deploying now: {who, what, since}."""
-    item = record.table.get_item(Key={"pk": record.pk, "sk": "lock"}).get("Item")
-    if not item or int(item["until"]) < time.time():
-        return None
-    return {name: str(item[name]) for name in ("who", "what", "since")}
 
 
 def render_status(facts: dict[str, Any]) -> str:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lastgood.aws.errors import code
+from lastgood.aws.session import Session
 from lastgood.deploy import smoke
-from lastgood.deploy.aws import code
+from lastgood.deploy.place import Place
 from lastgood.deploy.smoke import Health
+from lastgood.deploy.stack import outputs_of, parameters_of
 from lastgood.errors import LastgoodError
-
-if TYPE_CHECKING:
-    from lastgood.deploy.aws import Session
-    from lastgood.deploy.stack import Stack
-
 
 LEAVING = 180.0  # seconds for old tasks to finish what they had begun, and to leave
 
@@ -50,31 +48,30 @@ def wrong(facts: Facts, digest: str, *, ahead: bool = False) -> str:
     return smoke.verdict(facts.health, digest, ahead=ahead)
 
 
-def facts(session: Session, stack: Stack) -> Facts:
+def facts(place: Place) -> Facts:
     """Asks CloudFormation, ECS and the application, once each."""
-    described = stack.describe()
+    described = place.stack.describe()
     if described is None:
         return Facts(None, "", (), Health(0, detail="there is no stack"))
-    outputs = {one["OutputKey"]: one["OutputValue"] for one in described.get("Outputs", [])}
-    parameters = {one["ParameterKey"]: one.get("ParameterValue", "") for one in described.get("Parameters", [])}
-    name = f"{parameters.get('Project', session.project.name)}-{session.environment.name}"
-    running = _running(session, outputs.get("ClusterName", name), outputs.get("ServiceName", name))
-    address = url(session, outputs)
+    outputs, parameters = outputs_of(described), parameters_of(described)
+    name = f"{parameters.get('Project', place.session.project)}-{place.name}"
+    running = _running(place.session, outputs.get("ClusterName", name), outputs.get("ServiceName", name))
+    address = url(place.session, outputs)
     health = smoke.ask(address) if address else Health(0, detail="the stack has no address")
     return Facts(str(described["StackStatus"]), parameters.get("ImageDigest", ""), running, health)
 
 
-def wait(session: Session, stack: Stack, digest: str, *, ahead: bool = False, deadline: float = LEAVING) -> Facts:
+def wait(place: Place, digest: str, *, ahead: bool = False, deadline: float = LEAVING) -> Facts:
     """Asks until nothing is wrong(), at most `deadline` seconds. Raises LastgoodError that says what was."""
     end = time.monotonic() + deadline
     while True:
-        found = facts(session, stack)
+        found = facts(place)
         problem = wrong(found, digest, ahead=ahead)
         if not problem:
             return found
         if time.monotonic() >= end:
             raise LastgoodError(f"the smoke test failed: after {deadline:.0f} s {problem}")
-        time.sleep(stack.pause)
+        time.sleep(place.stack.pause)
 
 
 def url(session: Session, outputs: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lastgood.local import state
+from lastgood.aws import local_cloud
 from lastgood.local.adapters.settings import REGION
 
 DESIRED_COUNT = "1"
@@ -22,7 +22,7 @@ def passwords(folder: Path) -> dict[str, str]:
         found: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         found = {"database": secrets.token_urlsafe(24), "secret_key": secrets.token_urlsafe(50)}
-        state.write_private(file, json.dumps(found))
+        local_cloud.write_private(file, json.dumps(found))
     return found
 
 

@@ -1,34 +1,26 @@
-"""The one-machine cloud of a project: emulator, PostgreSQL and site front, brought up and down together.
-
-An instance belongs to one project folder. Its containers, network and volume carry the label `lastgood.instance`.
-"""
+"""The one-machine cloud of a project: emulator, PostgreSQL and site front, brought up and down together."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import shutil
 import socket
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from lastgood.config.project import Project
-from lastgood.debian.stages import Stages
+from lastgood.aws import local_cloud
+from lastgood.aws.local_cloud import LocalCloud
+from lastgood.config.project import ImageSettings, LocalSettings, Project
 from lastgood.errors import UsageError
-from lastgood.local import account, emulator, engine, ports, state, virtualenv
+from lastgood.local import account, emulator, engine, ports, virtualenv
 from lastgood.local.adapters.settings import ACCOUNT, REGION, Settings
-from lastgood.local.state import LocalCloud
+from lastgood.local.engine import LABEL
+from lastgood.local.instance import Instance
 from lastgood.report.terminal import say, step
 
-LABEL = "lastgood.instance"
 SERVICES_DEADLINE = 60.0  # seconds for what was deployed to answer again
-
-
-def instance(project: Project) -> str:
-    """The instance's name: two folders with projects of one name have two."""
-    return f"{project.name}-{hashlib.sha256(str(project.root).encode()).hexdigest()[:8]}"
 
 
 def up(project: Project) -> dict[str, Any]:
@@ -36,33 +28,30 @@ def up(project: Project) -> dict[str, Any]:
 
     Raises UsageError where Docker is missing, a port is taken or a part does not start.
     """
-    if _is_up(project):
-        return status(project)
-    with _alone(project):
-        _start(project)
+    instance = Instance.of(project)
+    if not _is_up(instance):
+        with _alone(instance):
+            _start(instance, project.image)
     return status(project)
 
 
-def _is_up(project: Project) -> bool:
+def _is_up(instance: Instance) -> bool:
     """Whether everything answers, asked without Docker: a second `up` is to cost nothing."""
-    known = state.read(project)
+    known, ports_ = local_cloud.read(instance.state), instance.ports
     if (
         known is None
-        or known.instance != instance(project)
-        or not virtualenv.is_current(project.root / virtualenv.NAME)
+        or known.instance != instance.name
+        or not virtualenv.is_current(instance.root / virtualenv.NAME)
+        or (known.endpoint_url, known.site_url) != (instance.endpoint, instance.site)
+        or f":{ports_.database_port}/" not in known.database_url
     ):
         return False
-    machine = emulator.Emulator(state.folder(project))
-    wanted = project.local
-    addresses = (f"http://127.0.0.1:{wanted.port}", f"http://127.0.0.1:{wanted.site_port}")
-    if (known.endpoint_url, known.site_url) != addresses or f":{wanted.database_port}/" not in known.database_url:
-        return False
-    settings_file = state.folder(project) / "emulator-settings.json"
+    machine = emulator.Emulator(instance.folder)
     return (
-        settings_file.exists()
-        and machine.is_current(Settings.read(settings_file))
-        and (machine.status(wanted.port) or {}).get("instance") == known.instance
-        and _listens(wanted.database_port)
+        machine.settings_file.exists()
+        and machine.is_current(Settings.read(machine.settings_file))
+        and (machine.status(ports_.port) or {}).get("instance") == known.instance
+        and _listens(ports_.database_port)
     )
 
 
@@ -75,63 +64,62 @@ def _listens(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def _alone(project: Project) -> Iterator[None]:
+def _alone(instance: Instance) -> Iterator[None]:
     """Holds the instance's lock: of two at once, the second waits for the first."""
-    with (state.folder(project) / "lock").open("w") as handle:
+    with (instance.folder / "lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
-def _start(project: Project) -> None:
-    from lastgood.local import postgres
+def _start(instance: Instance, images: ImageSettings) -> None:
+    from lastgood.local import postgres, postgres_image
 
-    name, folder = instance(project), state.folder(project)
-    machine = emulator.Emulator(folder)
-    private = account.passwords(folder)
+    machine = emulator.Emulator(instance.folder)
+    private = account.passwords(instance.folder)
     with contextlib.closing(engine.ensure()) as client:
-        python = virtualenv.ensure(project.root)
+        python = virtualenv.ensure(instance.root)
         machine.stop()
-        _remove_containers(client, name)
-        _check_ports(project, client)
-        gateway = _network(client, name)
-        image = postgres.image(client, Stages(postgres.lock(), project.image.mirror, project.image.snapshot))
-        server = postgres.Server(client, f"lastgood-{name}", name)
+        _remove_containers(client, instance)
+        _check_ports(instance.ports, client)
+        gateway = _network(client, instance)
+        image = postgres_image.ensure(client, images)
+        server = postgres.Server(client, instance.prefix, instance.name)
         with step("PostgreSQL") as progress:
-            container = server.start(image, f"lastgood-{name}", project.local.database_port)
-            server.prepare(container, project.name, private["database"])
-            progress.note(f"127.0.0.1:{project.local.database_port}")
+            container = server.start(image, instance.prefix, instance.ports.database_port)
+            server.prepare(container, instance.project, private["database"])
+            progress.note(f"127.0.0.1:{instance.ports.database_port}")
     settings = Settings(
-        instance=name,
-        stack=project.environments["local"].stack,
-        network=f"lastgood-{name}",
+        instance=instance.name,
+        stack=instance.stack,
+        network=instance.prefix,
         gateway=gateway,
-        port=project.local.port,
-        site_port=project.local.site_port,
-        folder=str(folder),
+        port=instance.ports.port,
+        site_port=instance.ports.site_port,
+        folder=str(instance.folder),
     )
     with step("Emulator") as progress:
         machine.start(python, settings)
-        _remember(project, name, private)
+        _remember(instance, private)
         progress.note(f"127.0.0.1:{settings.port}, the site on 127.0.0.1:{settings.site_port}")
     _await_services(machine, settings.port)
 
 
-def _remember(project: Project, name: str, private: dict[str, str]) -> None:
-    endpoint = f"http://127.0.0.1:{project.local.port}"
-    user = f"{project.name}:{private['database']}"
-    values = {"database-url": f"postgresql://{user}@postgres:5432/{project.name}", "secret-key": private["secret_key"]}
+def _remember(instance: Instance, private: dict[str, str]) -> None:
+    database = instance.project
+    user = f"{database}:{private['database']}"
+    values = {"database-url": f"postgresql://{user}@postgres:5432/{database}", "secret-key": private["secret_key"]}
     cloud = LocalCloud(
-        endpoint_url=endpoint,
-        registry=f"localhost:{project.local.port}",
-        site_url=f"http://127.0.0.1:{project.local.site_port}",
+        endpoint_url=instance.endpoint,
+        registry=instance.registry,
+        site_url=instance.site,
         region=REGION,
         account=ACCOUNT,
-        database_url=f"postgresql://{user}@127.0.0.1:{project.local.database_port}/{project.name}",
-        network=f"lastgood-{name}",
-        instance=name,
-        parameters=account.prepare(endpoint, project.name, values),
+        database_url=f"postgresql://{user}@127.0.0.1:{instance.ports.database_port}/{database}",
+        network=instance.prefix,
+        instance=instance.name,
+        parameters=account.prepare(instance.endpoint, instance.project, values),
     )
-    state.write(project, cloud)
+    local_cloud.write(instance.state, cloud)
 
 
 def _await_services(machine: emulator.Emulator, port: int) -> None:
@@ -152,20 +140,19 @@ def _await_services(machine: emulator.Emulator, port: int) -> None:
         progress.note("answer again" if not names else f"{', '.join(names)} do not answer: run `lastgood status`")
 
 
-def _network(client: Any, name: str) -> str:
+def _network(client: Any, instance: Instance) -> str:
     """The host's address on the instance's network, which is made where it is missing."""
     from docker.errors import NotFound
 
-    full = f"lastgood-{name}"
+    labels = {LABEL: instance.name}
     try:
-        network = client.networks.get(full)
+        network = client.networks.get(instance.prefix)
     except NotFound:
-        network = client.networks.create(full, driver="bridge", check_duplicate=True, labels={LABEL: name})
+        network = client.networks.create(instance.prefix, driver="bridge", check_duplicate=True, labels=labels)
     return str(network.attrs["IPAM"]["Config"][0]["Gateway"])
 
 
-def _check_ports(project: Project, client: Any) -> None:
-    local = project.local
+def _check_ports(local: LocalSettings, client: Any) -> None:
     wanted = (
         ports.Port(local.port, "the emulator", "port", "LASTGOOD_LOCAL_PORT"),
         ports.Port(local.site_port, "the site", "site_port", "LASTGOOD_SITE_PORT"),
@@ -182,10 +169,10 @@ def _check_ports(project: Project, client: Any) -> None:
     ports.check(wanted, container)
 
 
-def _remove_containers(client: Any, name: str) -> None:
+def _remove_containers(client: Any, instance: Instance) -> None:
     from docker.errors import NotFound
 
-    for one in client.containers.list(all=True, filters={"label": f"{LABEL}={name}"}):
+    for one in client.containers.list(all=True, filters=_own(instance)):
         with contextlib.suppress(NotFound):
             one.stop(timeout=20)
             one.remove(force=True, v=True)
@@ -193,64 +180,78 @@ def _remove_containers(client: Any, name: str) -> None:
 
 def down(project: Project) -> dict[str, Any]:
     """Stops the instance: emulator, workers and containers. What it knows stays, and so do the database's data."""
-    with _alone(project):
+    instance = Instance.of(project)
+    with _alone(instance):
         with step("Emulator down"):
-            emulator.Emulator(state.folder(project)).stop()
+            emulator.Emulator(instance.folder).stop()
         client = engine.connect()
         if client is not None:
             with step("Containers down"):
-                _remove_containers(client, instance(project))
+                _remove_containers(client, instance)
             client.close()
     return status(project)
 
 
 def clean(project: Project) -> dict[str, Any]:
     """Removes the instance with its data: containers, volume, network, images of its registry, folder; and the images that compiled."""
-    from docker.errors import APIError
-
     down(project)
-    name, known = instance(project), state.read(project)
+    instance = Instance.of(project)
+    known = local_cloud.read(instance.state)
     client = engine.connect()
     removed: list[str] = []
     if client is not None:
-        for volume in client.volumes.list(filters={"label": f"{LABEL}={name}"}):
-            volume.remove(force=True)
-            removed.append(volume.name)
-        for network in client.networks.list(filters={"label": f"{LABEL}={name}"}):
-            network.remove()
-            removed.append(network.name)
-        registry = known.registry if known else f"localhost:{project.local.port}"
-        for image in client.images.list():
-            references = [*image.tags, *image.attrs.get("RepoDigests", ())]
-            for reference in references:
-                if reference.startswith((f"{registry}/", "lastgood-postgres:", "lastgood-compiler:")):
-                    with contextlib.suppress(APIError):  # another instance's container may still use it
-                        client.images.remove(reference)
-                        removed.append(reference)
+        removed = _remove_rest(client, instance, known.registry if known else instance.registry)
         client.close()
     elif known is not None:
         raise UsageError("no Docker engine answers: start it, or the instance's volume, network and images stay")
-    shutil.rmtree(state.folder(project), ignore_errors=True)
+    shutil.rmtree(instance.folder, ignore_errors=True)
     say(f"removed {', '.join(removed) or 'nothing in Docker'}")
     return {"state": "clean", "removed": removed}
 
 
+def _remove_rest(client: Any, instance: Instance, registry: str) -> list[str]:
+    """Removes volume, network and images of an instance that is down; returns their names."""
+    from docker.errors import APIError
+
+    removed: list[str] = []
+    for volume in client.volumes.list(filters=_own(instance)):
+        volume.remove(force=True)
+        removed.append(volume.name)
+    for network in client.networks.list(filters=_own(instance)):
+        network.remove()
+        removed.append(network.name)
+    for image in client.images.list():
+        references = [*image.tags, *image.attrs.get("RepoDigests", ())]
+        for reference in references:
+            if reference.startswith((f"{registry}/", "lastgood-postgres:", "lastgood-compiler:")):
+                with contextlib.suppress(APIError):  # another instance's container may still use it
+                    client.images.remove(reference)
+                    removed.append(reference)
+    return removed
+
+
+def _own(instance: Instance) -> dict[str, str]:
+    """Docker's filter for what belongs to an instance."""
+    return {"label": f"{LABEL}={instance.name}"}
+
+
 def status(project: Project) -> dict[str, Any]:
     """Where things are and whether they answer. Asks no Docker."""
-    folder, known = state.folder(project), state.read(project)
-    machine = emulator.Emulator(folder)
+    instance = Instance.of(project)
+    known = local_cloud.read(instance.state)
+    machine = emulator.Emulator(instance.folder)
     if known is None:
         return {"state": "never up", "next": "lastgood local up"}
-    answer = machine.status(project.local.port) if machine.pid() else None
-    database = _listens(project.local.database_port)
+    answer = machine.status(instance.ports.port) if machine.pid() else None
+    database = _listens(instance.ports.database_port)
     both = answer is not None and database
     found: dict[str, Any] = {
         "state": "up" if both else "down" if answer is None and not database else "half up",
         "endpoint": known.endpoint_url,
         "registry": known.registry,
         "site": known.site_url,
-        "database": f"127.0.0.1:{project.local.database_port}/{project.name}",
-        "database_url": f"in {folder / 'state.json'}",
+        "database": f"127.0.0.1:{instance.ports.database_port}/{instance.project}",
+        "database_url": f"in {instance.folder / 'state.json'}",
         "log": str(machine.log),
         "instance": known.instance,
         "services": (answer or {}).get("services", []),

@@ -14,12 +14,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lastgood.aws import local_cloud
 from lastgood.errors import UsageError
-from lastgood.local import state, virtualenv
-from lastgood.local.adapters.settings import Settings
+from lastgood.local import virtualenv
+from lastgood.local.adapters.settings import STATUS_PATH, Settings
 from lastgood.local.process import started
 
-STATUS_PATH = "/_lastgood/status"
 DEADLINE = 30.0  # seconds for the emulator to answer, or to end
 _PACKAGE = Path(__file__).parent
 _PROC = Path("/proc")
@@ -40,6 +40,7 @@ class Emulator:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.log = folder / "emulator.log"
+        self.settings_file = folder / "emulator-settings.json"
         self._record = folder / "emulator.json"
 
     def _recorded(self) -> dict[str, Any]:
@@ -77,13 +78,12 @@ class Emulator:
         self.sweep()
         temporary = self.folder / "tmp"
         temporary.mkdir(exist_ok=True)
-        settings_file = self.folder / "emulator-settings.json"
-        settings.write(settings_file)
+        settings.write(self.settings_file)
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("wb") as log:
             process = subprocess.Popen(
-                [str(python), "-P", str(_PACKAGE / "launcher.py"), str(settings_file)],
+                [str(python), "-P", str(_PACKAGE / "launcher.py"), str(self.settings_file)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -92,7 +92,7 @@ class Emulator:
                 start_new_session=True,
             )
         record = {"pid": process.pid, "started": started(process.pid), "fingerprint": fingerprint(settings)}
-        state.write_private(self._record, json.dumps(record))
+        local_cloud.write_private(self._record, json.dumps(record))
         end = time.monotonic() + DEADLINE
         while time.monotonic() < end:
             if process.poll() is not None:

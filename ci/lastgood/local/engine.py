@@ -22,7 +22,7 @@ PACKAGES = ("docker.io", "iptables", "ca-certificates")
 COMMAND = ("dockerd",)
 POLICY = Path("/usr/sbin/policy-rc.d")  # asked by Debian's packages whether they may start what they install
 DEADLINE = 60.0  # seconds for a started engine to answer
-OUR_LABEL = "lastgood.instance"
+LABEL = "lastgood.instance"  # of what belongs to an instance, with its name
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def stop_engine(machine: Machine | None = None) -> str:
         return "Docker was not started by lastgood: left alone"
     client = connect()
     if client is not None:
-        foreign = [one.name for one in client.containers.list() if OUR_LABEL not in one.labels]
+        foreign = [one.name for one in client.containers.list() if LABEL not in one.labels]
         client.close()
         if foreign:
             return f"Docker was started by lastgood, and runs {', '.join(foreign)}: left running"

@@ -34,6 +34,7 @@ def _find_lastgood() -> None:
 
 def _application(settings: Settings) -> Any:
     from lastgood.local.adapters import restart, site
+    from lastgood.local.adapters.settings import STATUS_PATH
     from lastgood.local.adapters.wrap import module
 
     emulator = module("app").app
@@ -41,7 +42,7 @@ def _application(settings: Settings) -> Any:
     async def application(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and scope["server"][1] == settings.site_port:
             await site.answer(settings, scope, receive, send)
-        elif scope["type"] == "http" and scope["path"] == site.STATUS_PATH:
+        elif scope["type"] == "http" and scope["path"] == STATUS_PATH:
             await site.status(settings, send, os.getpid())
         elif scope["type"] == "websocket" and scope["server"][1] == settings.site_port:
             await receive()

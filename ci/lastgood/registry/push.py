@@ -13,7 +13,7 @@ from lastgood.errors import UsageError
 from lastgood.image import oci
 from lastgood.image.built import Image
 from lastgood.image.layers import Layer
-from lastgood.registry.client import Registry as Registry
+from lastgood.registry.client import Registry
 from lastgood.report.terminal import Step, megabytes, step
 
 _WORKERS = 4

@@ -9,31 +9,40 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lastgood import __version__
-from lastgood.config.project import Project
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _SETTINGS = "pyproject.toml"
 _LOCK = "requirements.txt"
 
 
-def write(target: Path, facts: Mapping[str, Any], project: Project, rules: Mapping[str, str]) -> None:
+@dataclass(frozen=True)
+class Sources:
+    """Where a finding can be mended: the folder that holds pyproject.toml, the app's, and the name of a Dockerfile of the project's own."""
+
+    root: Path
+    app: Path
+    dockerfile: str | None = None
+
+
+def write(target: Path, facts: Mapping[str, Any], sources: Sources, rules: Mapping[str, str]) -> None:
     """Writes the findings of a scan to `target`; `rules` is {rule: what it says of an image}."""
     target.write_text(
-        json.dumps(document(facts, project, rules), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        json.dumps(document(facts, sources, rules), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
 
 
-def document(facts: Mapping[str, Any], project: Project, rules: Mapping[str, str]) -> dict[str, Any]:
+def document(facts: Mapping[str, Any], sources: Sources, rules: Mapping[str, str]) -> dict[str, Any]:
     """The SARIF log of a scan."""
     order = list(rules)
-    results = [_result(one, project, order) for one in facts["findings"]]
+    results = [_result(one, sources, order) for one in facts["findings"]]
     for one in facts["accepted"]:
         suppressed = {"suppressions": [{"kind": "external", "justification": "[tool.lastgood.image] accept"}]}
-        results.append(_result(one, project, order) | suppressed)
+        results.append(_result(one, sources, order) | suppressed)
     driver = {
         "name": "lastgood",
         "version": __version__,
@@ -49,8 +58,8 @@ def document(facts: Mapping[str, Any], project: Project, rules: Mapping[str, str
     return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
 
 
-def _result(finding: Mapping[str, Any], project: Project, rules: Sequence[str]) -> dict[str, Any]:
-    file, line = place(finding, project)
+def _result(finding: Mapping[str, Any], sources: Sources, rules: Sequence[str]) -> dict[str, Any]:
+    file, line = place(finding, sources)
     key = f"{finding['rule']}: {finding['subject']}"
     physical = {"artifactLocation": {"uri": file, "uriBaseId": "SRCROOT"}, "region": {"startLine": line}}
     location: dict[str, Any] = {"physicalLocation": physical}
@@ -68,37 +77,37 @@ def _result(finding: Mapping[str, Any], project: Project, rules: Sequence[str]) 
     }
 
 
-def place(finding: Mapping[str, Any], project: Project) -> tuple[str, int]:
+def place(finding: Mapping[str, Any], sources: Sources) -> tuple[str, int]:
     """The file below the project's root and the line, counted from 1, where a finding is to be mended."""
     rule, path = finding["rule"], finding.get("path", "")
-    own = project.app / path.removeprefix("app/")
+    own = sources.app / path.removeprefix("app/")
     if path.startswith("app/") and own.is_file():
-        return own.relative_to(project.root).as_posix(), finding.get("line") or 1
+        return own.relative_to(sources.root).as_posix(), finding.get("line") or 1
     if rule in ("second-openssl", "vulnerability"):
-        found = _line(project, _LOCK, rf"^{re.escape(finding['subject'].split(' ')[0])}(\[[^\]]*\])?==")
+        found = _line(sources, _LOCK, rf"^{re.escape(finding['subject'].split(' ')[0])}(\[[^\]]*\])?==")
         if found:
             return _LOCK, found
     if rule == "budget" and finding["subject"] not in ("total", "files"):
-        found = _line(project, _SETTINGS, rf"^\s*['\"]?{re.escape(finding['subject'])}['\"]?\s*=")
-        return _SETTINGS, found or _image_table(project)
+        found = _line(sources, _SETTINGS, rf"^\s*['\"]?{re.escape(finding['subject'])}['\"]?\s*=")
+        return _SETTINGS, found or _image_table(sources)
     if rule in ("budget", "growth"):
         key = {"total": "(budget|total)", "files": "files", "growth": "growth"}[finding["subject"]]
-        return _SETTINGS, _line(project, _SETTINGS, rf"^\s*{key}\s*=") or _image_table(project)
-    dockerfile = project.image.dockerfile
-    if rule in ("user", "shell", "package-manager") and dockerfile and (project.root / dockerfile).is_file():
-        return dockerfile, (_line(project, dockerfile, r"(?i)^USER\b") or 1) if rule == "user" else 1
-    packages = _line(project, _SETTINGS, r"^\s*packages\s*=") if rule.startswith("missing-") else 0
-    return _SETTINGS, packages or _image_table(project)
+        return _SETTINGS, _line(sources, _SETTINGS, rf"^\s*{key}\s*=") or _image_table(sources)
+    dockerfile = sources.dockerfile
+    if rule in ("user", "shell", "package-manager") and dockerfile and (sources.root / dockerfile).is_file():
+        return dockerfile, (_line(sources, dockerfile, r"(?i)^USER\b") or 1) if rule == "user" else 1
+    packages = _line(sources, _SETTINGS, r"^\s*packages\s*=") if rule.startswith("missing-") else 0
+    return _SETTINGS, packages or _image_table(sources)
 
 
-def _image_table(project: Project) -> int:
+def _image_table(sources: Sources) -> int:
     return (
-        _line(project, _SETTINGS, r"^\[tool\.lastgood\.image") or _line(project, _SETTINGS, r"^\[tool\.lastgood") or 1
+        _line(sources, _SETTINGS, r"^\[tool\.lastgood\.image") or _line(sources, _SETTINGS, r"^\[tool\.lastgood") or 1
     )
 
 
-def _line(project: Project, name: str, pattern: str) -> int:
+def _line(sources: Sources, name: str, pattern: str) -> int:
     """The first line of a file of the project that matches, 0 for none."""
-    file = project.root / name
+    file = sources.root / name
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     return next((number for number, line in enumerate(lines, 1) if re.search(pattern, line)), 0)

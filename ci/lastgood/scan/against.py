@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lastgood import bundle
-from lastgood.config.project import Project
+from lastgood.config.project import ImageSettings
 from lastgood.errors import UsageError
-from lastgood.image.build import Image
-from lastgood.scan import audit, contents, cost, measure
+from lastgood.record.table import Record
+from lastgood.scan import audit, contents, cost, measure, packages
 from lastgood.scan.contents import Contents
 
 LAST_GOOD = "last-good"
 
 
-def options(project: Project, image: Image, given: argparse.Namespace) -> measure.Options:
-    """The options of a scan from the command line's. Raises UsageError for a number that makes no sense or a build nobody knows."""
+def options(
+    settings: ImageSettings, builds: Path, build: str, given: argparse.Namespace, record: Callable[[], Record]
+) -> measure.Options:
+    """The options of a scan of `build` from the command line's, and from the project's settings.
+
+    `builds` is the folder of this machine's builds, `record` gives the environment's release record where last good is to be compared
+    with. Raises UsageError for a number that makes no sense or a build nobody knows.
+    """
     for name, value in (
         ("--kept", given.kept),
         ("--price", given.price),
@@ -25,41 +30,35 @@ def options(project: Project, image: Image, given: argparse.Namespace) -> measur
     ):
         if value <= 0:
             raise UsageError(f"{name} is {value}: it must be more than 0")
-    before, named = find(project, given.against, given.environment) if given.against else (None, "")
+    before, named = find(given.against, builds, record) if given.against else (None, "")
     return measure.Options(
-        accept=project.image.accept,
+        accept=settings.accept,
         before=before,
         against=named,
         kept=given.kept,
         price=given.price,
-        known=known(project.state / "builds", image.build),
+        known=known(builds, build),
         bandwidths=tuple(given.bandwidth or cost.BANDWIDTHS),
-        mirror=project.image.mirror,
-        services=audit.Services(suite()) if given.audit else None,
+        mirror=settings.mirror,
+        services=audit.Services(packages.suite()) if given.audit else None,
     )
 
 
-def suite() -> str:
-    """The Debian release that images are made of."""
-    from lastgood.debian.seeds import Seeds
-
-    return Seeds.read(bundle.path("docker/base.toml")).suite
-
-
-def find(project: Project, name: str, environment: str) -> tuple[Contents | None, str]:
+def find(name: str, builds: Path, record: Callable[[], Record]) -> tuple[Contents | None, str]:
     """The contents to compare with and what they are, in words; None and the reason where last good has none."""
-    if name != LAST_GOOD:
-        found = contents.from_machine(name, project.state / "builds")
-        return found, f"build {found.build}"
-    from lastgood.deploy.aws import Session
-    from lastgood.deploy.record import Record
+    if name == LAST_GOOD:
+        return last_good(record())
+    found = contents.from_machine(name, builds)
+    return found, f"build {found.build}"
 
-    record = Record(Session(project, environment), environment)
+
+def last_good(record: Record) -> tuple[Contents | None, str]:
+    """The contents of an environment's last good release, as `find` returns them."""
     release = record.last_good()
     if release is None:
-        return None, f"{environment} has no last good release to compare with yet"
+        return None, f"{record.environment} has no last good release to compare with yet"
     build = record.build(release.facts.digest)
-    what = f"last good of {environment} (release {release.number}, build {release.facts.build})"
+    what = f"last good of {record.environment} (release {release.number}, build {release.facts.build})"
     if build is None or not build.contents:
         return None, f"{what} was pushed without being scanned before"
     try:

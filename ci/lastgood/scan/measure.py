@@ -6,14 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from lastgood import bundle
 from lastgood.cache import store
 from lastgood.config.project import Budget
-from lastgood.errors import LastgoodError
-from lastgood.image.build import Image
-from lastgood.platform import ALL
+from lastgood.image.built import Image
 from lastgood.report import treemap
-from lastgood.scan import audit, budget, closure, contents, cost, owners, rules, view, weigh
+from lastgood.scan import audit, budget, closure, contents, cost, owners, packages, rules, view, weigh
 from lastgood.scan.contents import Contents
 from lastgood.scan.findings import Finding, judge
 
@@ -122,7 +119,7 @@ def _findings(one: Examined, limits: Budget, options: Options) -> list[Finding]:
     causes = contents.growth(options.before, one.contents) if options.before else ()
     path = _library_path(one.configuration)
     present = {package.name for package in one.owners.packages}
-    find = options.find_package or (lambda path, platform: debian_packages(path, platform, options.mirror))
+    find = options.find_package or (lambda path, platform: packages.holding(path, platform, options.mirror))
     return [
         *budget.verdict(one.contents, budget.lines(one.contents, limits, options.before), causes),
         *(
@@ -140,23 +137,6 @@ def _findings(one: Examined, limits: Budget, options: Options) -> list[Finding]:
 def _library_path(configuration: Mapping[str, Any]) -> list[str]:
     environment = [one.partition("=") for one in (configuration.get("config") or {}).get("Env") or ()]
     return next((value.split(":") for name, _, value in environment if name == "LD_LIBRARY_PATH"), [])
-
-
-def debian_packages(path: str, platform: str, mirror_setting: str | None) -> tuple[str, ...]:
-    """The Debian packages that hold the library `path`, as the mirror's indices say; empty where none answers or knows."""
-    from lastgood.debian import contents as index
-    from lastgood.debian import mirror
-    from lastgood.debian.seeds import Seeds
-
-    for look in (index.find, index.named):
-        try:
-            suite = Seeds.read(bundle.path("docker/base.toml")).suite
-            found = look(path, mirror.find(mirror_setting, suite), suite, ALL[platform].debian)
-        except (LastgoodError, OSError, KeyError):
-            continue
-        if found:
-            return found
-    return ()
 
 
 def _platform(one: Examined) -> dict[str, Any]:

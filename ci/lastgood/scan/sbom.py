@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from cyclonedx.contrib.license.factories import LicenseFactory
@@ -24,9 +25,8 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from lastgood import __version__, bundle
-from lastgood.config.project import Project
 from lastgood.errors import LastgoodError
-from lastgood.image.build import Image
+from lastgood.image.built import Image
 from lastgood.scan import owners, view
 from lastgood.scan.owners import Distribution, Package
 
@@ -36,19 +36,19 @@ _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(\S+)")
 
 
-def document(project: Project, image: Image) -> str:
-    """The bill of materials of a build's first platform, as JSON text."""
+def document(project: str, image: Image, root: Path) -> str:
+    """The bill of materials of a build's first platform, as JSON text. `project` is its name, `root` the folder that has its locks."""
     side = view.sides(image)[0]
     whose = owners.Owners(view.read(side.layers))
-    python = python_hashes(_text(project.root / "requirements.txt"))
-    debian = _debian_hashes(project)
+    python = python_hashes(_text(root / "requirements.txt"))
+    debian = _debian_hashes((bundle.path("docker/base.lock"), root / "docker/packages.lock"))
     components = [
         *(_package(one, debian.get((one.name, one.version), "")) for one in whose.packages),
         *(_distribution(one, python.get((one.name, one.version), ())) for one in whose.distributions),
     ]
-    purl = PackageURL("oci", None, project.name, image.digest, {"arch": side.platform.partition("/")[2]})
+    purl = PackageURL("oci", None, project, image.digest, {"arch": side.platform.partition("/")[2]})
     top = Component(
-        name=project.name, version=image.version, type=ComponentType.CONTAINER, bom_ref=purl.to_string(), purl=purl,
+        name=project, version=image.version, type=ComponentType.CONTAINER, bom_ref=purl.to_string(), purl=purl,
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=image.digest.removeprefix("sha256:"))],
         properties=[Property(name="lastgood:build", value=image.build), Property(name="lastgood:commit", value=image.commit)],
     )  # fmt: skip
@@ -64,8 +64,8 @@ def document(project: Project, image: Image) -> str:
     return json.dumps(data, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
 
-def _text(file: Any) -> str:
-    return str(file.read_text(encoding="utf-8")) if file.is_file() else ""
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
 def python_hashes(lock: str) -> dict[tuple[str, str], tuple[str, ...]]:
@@ -78,10 +78,10 @@ def python_hashes(lock: str) -> dict[tuple[str, str], tuple[str, ...]]:
     return found
 
 
-def _debian_hashes(project: Project) -> dict[tuple[str, str], str]:
-    """{(package, version): sha256 of its file} of the Debian locks, the bundle's and the project's own."""
+def _debian_hashes(locks: Iterable[Path]) -> dict[tuple[str, str], str]:
+    """{(package, version): sha256 of its file} of the Debian locks: the bundle's, and the project's own where it has one."""
     found: dict[tuple[str, str], str] = {}
-    for file in (bundle.path("docker/base.lock"), project.root / "docker/packages.lock"):
+    for file in locks:
         try:
             stages: Mapping[str, Any] = json.loads(_text(file) or "{}").get("stages", {})
         except (ValueError, LastgoodError):

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from lastgood import parallel
-from lastgood.image.build import Image
+from lastgood.image.built import Image
 from lastgood.image.layers import Layer
 from lastgood.scan import layer as layer_
 from lastgood.scan.layer import Entry, Facts

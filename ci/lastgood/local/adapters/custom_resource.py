@@ -35,8 +35,15 @@ def checked(response: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str
 
 def install(settings: Settings) -> None:
     """Wraps the way of a custom resource's request and answer."""
-    custom = module("services.cloudformation.custom_resource")
     physical: dict[tuple[str, str], str | None] = {}
+    _install_answers(physical)
+    _install_function()
+    _install_request(physical)
+
+
+def _install_answers(physical: dict[tuple[str, str], str | None]) -> None:
+    """Each answer is checked; `physical` remembers the id that it names, by stack and resource."""
+    custom = module("services.cloudformation.custom_resource")
 
     @wrap("services.cloudformation.custom_resource:deliver_response")
     def deliver(original: Any, token: str, response: Any) -> Any:
@@ -46,6 +53,11 @@ def install(settings: Settings) -> None:
             return original(token, response)
         physical[request["StackId"], request["LogicalResourceId"]] = response.get("PhysicalResourceId")
         return original(token, checked(response, request))
+
+
+def _install_function() -> None:
+    """The function is told its ServiceToken, and where it keeps crashing, that is the answer."""
+    custom = module("services.cloudformation.custom_resource")
 
     @wrap("services.lambda_svc:_execute_function_with_config_scope")
     def execute(original: Any, function: Any, event: Any, *args: Any, **kwargs: Any) -> Any:
@@ -67,6 +79,10 @@ def install(settings: Settings) -> None:
         reason = f"the function failed {TRIES} times: {_text(result.get('body'))}"
         custom.deliver_response(token, {**request, "Status": "FAILED", "Reason": reason[:1000]})
         return result
+
+
+def _install_request(physical: dict[tuple[str, str], str | None]) -> None:
+    """What a failed creation has named is deleted on the way back, as `physical` has it."""
 
     @wrap("services.cloudformation.custom_resource:invoke_custom_resource")
     def invoke(

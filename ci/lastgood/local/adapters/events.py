@@ -47,8 +47,14 @@ class WholeLines:
 
 def install(settings: Settings) -> None:
     """Events follow each change of state; the STOPPED one comes after the task's log is complete."""
-    ecs, eventbridge = module("services.ecs"), module("services.eventbridge")
     written: dict[str, threading.Event] = {}
+    _install_log(written)
+    _install_states(written)
+
+
+def _install_log(written: dict[str, threading.Event]) -> None:
+    """`written` gets an event for each container whose log is forwarded, set when all of it is."""
+    ecs = module("services.ecs")
 
     @wrap("services.ecs:_start_awslogs_forwarder")
     def start_forwarder(original: Any, container: Any, definition: Any, identity: str) -> Any:
@@ -65,17 +71,24 @@ def install(settings: Settings) -> None:
             if done:
                 done.set()
 
-    def emit(task: Any) -> None:
-        entry = {
-            "Source": "aws.ecs",
-            "DetailType": "ECS Task State Change",
-            "Resources": [task["taskArn"]],
-            "Detail": json.dumps(ecs._sanitize(task), default=str),
-        }
-        try:
-            eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
-        except Exception:
-            _log.exception("the state of %s could not be told", task["taskArn"])
+
+def emit(task: Any) -> None:
+    """Tells EventBridge the state of a task, as ECS does."""
+    ecs, eventbridge = module("services.ecs"), module("services.eventbridge")
+    entry = {
+        "Source": "aws.ecs",
+        "DetailType": "ECS Task State Change",
+        "Resources": [task["taskArn"]],
+        "Detail": json.dumps(ecs._sanitize(task), default=str),
+    }
+    try:
+        eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
+    except Exception:
+        _log.exception("the state of %s could not be told", task["taskArn"])
+
+
+def _install_states(written: dict[str, threading.Event]) -> None:
+    """Each change of a task's state is told; STOPPED waits until the task's containers have `written` their logs."""
 
     def emitting(original: Any, arn: Any, task: Any, *args: Any, **kwargs: Any) -> Any:
         changed = original(arn, task, *args, **kwargs)

@@ -47,6 +47,22 @@ def verdict(service: Mapping[str, Any], deployment: str) -> str | None:
     return None
 
 
+def wait(arn: str) -> None:
+    """Waits until the service's deployment is stable. Raises RuntimeError or TimeoutError, as the handler of AWS says it."""
+    ecs = module("services.ecs")
+    service = ecs._services["/".join(arn.split("/")[-2:])]
+    deployment = ecs._primary_deployment(service)["id"]
+    end = time.monotonic() + TIMEOUT
+    while time.monotonic() < end:
+        reason = verdict(service, deployment)
+        if reason:
+            raise RuntimeError(reason)
+        if reason is not None:
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f'Resource handler returned message: "Service {arn} did not stabilize." (NotStabilized)')
+
+
 def install(settings: Settings) -> None:
     """Wraps the resource's handlers, which from now on run in a thread of their own."""
     ecs, provisioners = module("services.ecs"), module("services.cloudformation.provisioners")
@@ -64,19 +80,6 @@ def install(settings: Settings) -> None:
     wrap("services.cloudformation.stacks:_sends_back_failed_update")(
         lambda original, type_: type_ == TYPE or original(type_)
     )
-
-    def wait(arn: str) -> None:
-        service = ecs._services["/".join(arn.split("/")[-2:])]
-        deployment = ecs._primary_deployment(service)["id"]
-        end = time.monotonic() + TIMEOUT
-        while time.monotonic() < end:
-            reason = verdict(service, deployment)
-            if reason:
-                raise RuntimeError(reason)
-            if reason is not None:
-                return
-            time.sleep(0.1)
-        raise TimeoutError(f'Resource handler returned message: "Service {arn} did not stabilize." (NotStabilized)')
 
     handlers = provisioners._RESOURCE_HANDLERS[TYPE]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
+STATUS_PATH = "/_lastgood/status"  # where the emulator says how it is
 
 
 @dataclass(frozen=True)

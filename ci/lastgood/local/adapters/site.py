@@ -19,7 +19,6 @@ NAMES = (
     "services.ecs:_services",
     "core.responses:request_scope",
 )
-STATUS_PATH = "/_lastgood/status"
 BALANCER = "AWS::ElasticLoadBalancingV2::LoadBalancer"
 NOTHING = (
     "Nothing is deployed here yet.\n\n"

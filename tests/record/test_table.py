@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from lastgood.deploy.record import BuildFacts, Record
+from lastgood.record.release import BuildFacts
+from lastgood.record.table import Record
 
 
 def begin(record: Record, build: BuildFacts, kind: str = "deploy") -> Any:

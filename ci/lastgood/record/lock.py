@@ -10,13 +10,11 @@ import threading
 import time
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lastgood.deploy.record import now
 from lastgood.errors import Refused
-
-if TYPE_CHECKING:
-    from lastgood.deploy.record import Record
+from lastgood.record.release import now
+from lastgood.record.table import Record
 
 LEASE = 60  # seconds until a lock that nobody renews is free
 BEAT = 15.0  # seconds between renewals
@@ -25,17 +23,16 @@ BEAT = 15.0  # seconds between renewals
 class Lock:
     """The environment's lock, as a context manager; `lost` says that somebody else has taken it over."""
 
-    def __init__(self, record: Record, environment: str, *, who: str, what: str, beat: float = BEAT) -> None:
+    def __init__(self, record: Record, *, who: str, what: str, beat: float = BEAT) -> None:
         self.record = record
-        self.environment = environment
         self.who = who
         self.what = what
         self.beat = beat
         self.token = uuid.uuid4().hex
         self.lost = False
-        self._key = {"pk": record.pk, "sk": "lock"}
+        self._key = _key(record)
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._renew, daemon=True, name=f"lock of {environment}")
+        self._thread = threading.Thread(target=self._renew, daemon=True, name=f"lock of {record.environment}")
 
     def __enter__(self) -> Lock:
         """Takes the lock. Raises Refused, naming the holder, while somebody else has it."""
@@ -50,7 +47,9 @@ class Lock:
                 ConditionExpression=Attr("pk").not_exists() | Attr("until").lt(seconds),
             )
         except conflict:
-            raise Refused(refusal(self.environment, self.record.table.get_item(Key=self._key).get("Item"))) from None
+            raise Refused(
+                refusal(self.record.environment, self.record.table.get_item(Key=self._key).get("Item"))
+            ) from None
         self._thread.start()
         return self
 
@@ -89,6 +88,18 @@ class Lock:
                 return
             except Exception:  # noqa: S112  (the network may be back at the next beat, before the lease ends)
                 continue
+
+
+def _key(record: Record) -> dict[str, str]:
+    return {"pk": record.pk, "sk": "lock"}
+
+
+def holder(record: Record) -> dict[str, Any] | None:
+    """Who is deploying now: {who, what, since}."""
+    item = record.table.get_item(Key=_key(record)).get("Item")
+    if not item or int(item["until"]) < time.time():
+        return None
+    return {name: str(item[name]) for name in ("who", "what", "since")}
 
 
 def refusal(environment: str, holder: dict[str, Any] | None) -> str:

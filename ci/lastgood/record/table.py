@@ -12,82 +12,17 @@ operation#<RequestId>     operation           the migration function's own (migr
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from lastgood.deploy.aws import Session
-
-
-def now() -> str:
-    """The time as the record writes it: ISO 8601, UTC, to the millisecond."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-@dataclass(frozen=True)
-class BuildFacts:
-    """What a deploy needs to know of a build. `image` is the reference by digest, `size` is in bytes, compressed.
-
-    `contents` is what the scan found in it, in the form of scan/contents.py, empty where it was not scanned. It lies in the build's own
-    item alone: releases, which are many and are shown, do not repeat it.
-    """
-
-    build: str
-    commit: str
-    version: str
-    digest: str
-    image: str
-    manifest_sha: str
-    size: int
-    contents: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-able facts, without the contents."""
-        return {key: value for key, value in asdict(self).items() if key != "contents"}
-
-    @classmethod
-    def of(cls, item: dict[str, Any]) -> BuildFacts:
-        """From an item of the record, or any mapping that holds these facts."""
-        values = {field.name: item[field.name] for field in fields(cls) if field.name != "contents"}
-        return cls(**values | {"size": int(values["size"]), "contents": item.get("contents", "")})
-
-
-@dataclass(frozen=True)
-class Release:
-    """One attempt to run a build in an environment. `cause` says why it failed; `reason` why it was made."""
-
-    number: int
-    state: str
-    kind: str
-    facts: BuildFacts
-    who: str
-    started: str
-    reason: str = ""
-    ended: str = ""
-    cause: str = ""
-    undone: tuple[str, ...] = ()
-    applied: tuple[str, ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-able facts, the build's among them."""
-        own = {key: value for key, value in asdict(self).items() if key != "facts"}
-        return self.facts.as_dict() | own | {"undone": list(self.undone), "applied": list(self.applied)}
-
-    @classmethod
-    def of(cls, item: dict[str, Any]) -> Release:
-        """From an item of the record."""
-        names = {field.name for field in fields(cls)} - {"facts"}
-        values = {name: item[name] for name in names if name in item}
-        values |= {"number": int(item["number"]), "facts": BuildFacts.of(item)}
-        return cls(**values | {name: tuple(values.get(name, ())) for name in ("undone", "applied")})
+from lastgood.record.release import BuildFacts, Release, now
 
 
 class Record:
-    """The record of one environment."""
+    """The record of one environment; `table` is the boto3 resource."""
 
-    def __init__(self, session: Session, environment: str) -> None:
-        self.table = session.table
+    def __init__(self, table: Any, environment: str) -> None:
+        self.table = table
+        self.environment = environment
         self.pk = f"environment#{environment}"
 
     def _get(self, sk: str, pk: str | None = None) -> dict[str, Any] | None:

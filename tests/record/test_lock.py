@@ -6,16 +6,16 @@ import threading
 from typing import Any
 
 import pytest
-from lastgood.deploy import lock
-from lastgood.deploy.lock import Lock
-from lastgood.deploy.record import Record
 from lastgood.errors import Refused
+from lastgood.record import lock
+from lastgood.record.lock import Lock
+from lastgood.record.table import Record
 
 KEY = ("environment#staging", "lock")
 
 
 def take(record: Record, who: str = "ada", **more: Any) -> Lock:
-    return Lock(record, "staging", who=who, what="release 7", **more)
+    return Lock(record, who=who, what="release 7", **more)
 
 
 def test_the_second_is_refused_and_told_who(record: Record, table: Any) -> None:
@@ -86,3 +86,7 @@ def test_the_holder_went_away_meanwhile() -> None:
     assert lock.refusal("staging", None) == (
         "environment staging was being deployed a moment ago: run the command again"
     )
+
+
+def test_the_lease_outlives_some_beats() -> None:
+    assert lock.LEASE >= 3 * lock.BEAT

@@ -1,4 +1,7 @@
-"""What other commands know of the one-machine cloud: where it listens, and the values that it gives to service.yml."""
+"""What is known of the one-machine cloud where it is not run: where it listens, and the values that it gives to service.yml.
+
+`lastgood local up` writes it into the project's state folder; everybody else reads it there.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from lastgood.config.project import Project
 from lastgood.errors import UsageError
 
 
@@ -28,20 +30,23 @@ class LocalCloud:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
-def folder(project: Project) -> Path:
-    """`.lastgood/local`, where the instance keeps everything that is not in Docker. Only its owner may look into it."""
-    path = project.state / "local"
+def folder(state: Path) -> Path:
+    """`.lastgood/local` of a state folder: what the instance keeps outside of Docker. Only its owner may look into it."""
+    path = state / "local"
     path.mkdir(mode=0o700, exist_ok=True)
     return path
 
 
-def _file(project: Project) -> Path:
-    return folder(project) / "state.json"
+def _file(state: Path) -> Path:
+    return folder(state) / "state.json"
 
 
-def read(project: Project) -> LocalCloud | None:
-    """The instance that `lastgood local up` made last, whether or not it is up now; None if there is none."""
-    file = _file(project)
+def read(state: Path) -> LocalCloud | None:
+    """The instance that `lastgood local up` made last, whether or not it is up now; None if there is none.
+
+    Raises UsageError where its file is damaged.
+    """
+    file = _file(state)
     try:
         return LocalCloud(**json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -50,14 +55,14 @@ def read(project: Project) -> LocalCloud | None:
         raise UsageError(f"{file} can't be read ({error}): run `lastgood local up`, which writes it anew") from None
 
 
-def write(project: Project, cloud: LocalCloud) -> None:
+def write(state: Path, cloud: LocalCloud) -> None:
     """Remembers the instance, atomically."""
-    write_private(_file(project), json.dumps(asdict(cloud), indent=2) + "\n")
+    write_private(_file(state), json.dumps(asdict(cloud), indent=2) + "\n")
 
 
-def forget(project: Project) -> None:
+def forget(state: Path) -> None:
     """Removes what `write` wrote."""
-    _file(project).unlink(missing_ok=True)
+    _file(state).unlink(missing_ok=True)
 
 
 def write_private(file: Path, text: str) -> None:

@@ -1,19 +1,19 @@
-"""What a deploy knows of a pushed build, and how it gets into this machine's engine."""
+"""How a pushed build gets into this machine's engine, where the engine can't pull it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from lastgood.deploy import registry
+from lastgood.aws.local_cloud import LocalCloud
 from lastgood.image import build as builder
 from lastgood.image.built import Image, Variant
 from lastgood.image.layers import Layer
-from lastgood.local import engine
+from lastgood.local import engine, handover
 
 REFERENCE = "localhost:4566/shop@sha256:abc"
+CLOUD = LocalCloud("http://127.0.0.1:4566", "localhost:4566", "", "", "", "", "", "shop-1")
 
 
 def image(method: str, *platforms: str) -> Image:
@@ -25,27 +25,21 @@ def image(method: str, *platforms: str) -> Image:
     return Image("b", "c", "1", "t", "sha256:abc", "sha256:i", "m", 6, 10, (layer,), Path(), variants)
 
 
-def test_the_release_record_names_the_index_of_several_platforms() -> None:
-    facts = registry.facts(image("zstd", "linux/amd64", "linux/arm64"), REFERENCE)
-    assert (facts.digest, facts.image, facts.size) == ("sha256:abc", REFERENCE, 6)
-
-
 @pytest.mark.parametrize(
-    ("environment", "method", "version", "tags"),
+    ("cloud", "method", "version", "tags"),
     [
-        ("local", "zstd", "20.10.24+dfsg1", ["localhost:4566/shop:sha256-abc"]),
-        ("local", "zstd", "23.0.1", []),
-        ("local", "gzip", "20.10.24+dfsg1", []),
-        ("production", "zstd", "20.10.24+dfsg1", []),
+        (CLOUD, "zstd", "20.10.24+dfsg1", ["localhost:4566/shop:sha256-abc"]),
+        (CLOUD, "zstd", "23.0.1", []),
+        (CLOUD, "gzip", "20.10.24+dfsg1", []),
+        (None, "zstd", "20.10.24+dfsg1", []),
     ],
 )
 def test_an_old_engine_gets_the_build_loaded(
-    monkeypatch: pytest.MonkeyPatch, environment: str, method: str, version: str, tags: list[str]
+    monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud | None, method: str, version: str, tags: list[str]
 ) -> None:
     loaded: list[str] = []
     client = SimpleNamespace(version=lambda: {"Version": version}, close=lambda: None)
     monkeypatch.setattr(engine, "connect", lambda: client)
     monkeypatch.setattr(builder, "load", lambda _image, tag: loaded.append(tag))
-    project: Any = None
-    registry.handed_over(project, environment, image(method, "linux/amd64"), REFERENCE)
+    handover.hand_over(image(method, "linux/amd64"), REFERENCE, cloud)
     assert loaded == tags

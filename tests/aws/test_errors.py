@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
-from lastgood.deploy.aws import Session, code, explained
+from lastgood.aws.errors import code, explained
 from lastgood.errors import Refused, UsageError
 
 
@@ -62,13 +60,3 @@ def test_our_own_errors_stay_what_they_are() -> None:
 
 def test_codes() -> None:
     assert (code(refused("X", "Y")), code(ValueError())) == ("X", "")
-
-
-def test_a_local_cloud_that_never_was(tmp_path: Any) -> None:
-    from lastgood.config.project import Environment, ImageSettings, LocalSettings, Project
-
-    environments = {"local": Environment("local", "board-local")}
-    project = Project(tmp_path, "board", tmp_path, "board.settings", ImageSettings(), LocalSettings(), environments)
-    with pytest.raises(UsageError) as error:
-        Session(project, "local")
-    assert str(error.value) == "the local cloud is not up: run `lastgood local up`"

@@ -5,12 +5,12 @@ import stat
 from pathlib import Path
 
 import pytest
+from lastgood.aws import local_cloud
 from lastgood.config import project as projects
 from lastgood.config.project import Project
 from lastgood.errors import UsageError
-from lastgood.local import state
 
-CLOUD = state.LocalCloud(
+CLOUD = local_cloud.LocalCloud(
     endpoint_url="http://127.0.0.1:4566",
     registry="localhost:4566",
     site_url="http://127.0.0.1:8000",
@@ -31,23 +31,23 @@ def plain(tmp_path: Path) -> Project:
 
 
 def test_what_is_written_is_read_and_forgotten(plain: Project) -> None:
-    assert state.read(plain) is None
-    state.write(plain, CLOUD)
-    assert state.read(plain) == CLOUD
+    assert local_cloud.read(plain.state) is None
+    local_cloud.write(plain.state, CLOUD)
+    assert local_cloud.read(plain.state) == CLOUD
     file = plain.state / "local" / "state.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert [one.name for one in file.parent.iterdir()] == ["state.json"]
-    state.forget(plain)
-    assert state.read(plain) is None
+    local_cloud.forget(plain.state)
+    assert local_cloud.read(plain.state) is None
 
 
 @pytest.mark.parametrize("text", ["{", '{"other": 1}', "[]"])
 def test_damaged_file_says_what_to_do(plain: Project, text: str) -> None:
-    file = state.folder(plain) / "state.json"
+    file = local_cloud.folder(plain.state) / "state.json"
     file.write_text(text)
     with pytest.raises(
         UsageError,
         match=rf"^{re.escape(str(file))} can't be read \(.+\): run `lastgood local up`, which writes it anew$",
     ):
-        state.read(plain)
+        local_cloud.read(plain.state)
