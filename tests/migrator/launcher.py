@@ -8,7 +8,6 @@ files; when the process has ended it gets {"exit_status"}, below zero the signal
 
 from __future__ import annotations
 
-import gc
 import importlib
 import json
 import os
@@ -18,28 +17,20 @@ import socket
 import sys
 from typing import Any
 
+import warm
+
 MOST = 1 << 20  # bytes of a request
 
 
 def serve(path: str) -> Any:
     """Fork a process for each connection; returns in that process, with its request."""
-    import django.contrib.contenttypes.management
-    import django.contrib.postgres.operations
-    import django.core.management.sql
-    import django.db.backends.postgresql.base
-    import django.db.backends.sqlite3.base
-    import django.db.migrations.executor
-    import django.db.models
-    import migrator.commands  # noqa: F401
-
-    own = sys.path[1 : 1 + len(os.environ["PYTHONPATH"].split(os.pathsep))]
-    rest = [one for one in sys.path[1:] if one not in own]
+    warm.up()
+    given = os.environ["PYTHONPATH"].split(os.pathsep)
+    own = [one for one in sys.path[1:] if one not in given]
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(64)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks for their exit status
-    gc.collect()
-    gc.freeze()
     print("ready", flush=True)
     while True:
         connection, _ = listener.accept()
@@ -56,7 +47,7 @@ def serve(path: str) -> Any:
             for number, file in enumerate(files, start=1):
                 os.dup2(file, number)
                 os.close(file)
-            return {**json.loads(line), "rest": rest}
+            return {**json.loads(line), "own": own}
         connection.close()
 
 
@@ -65,7 +56,7 @@ def become(request: Any) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
-    sys.path[:] = [request["folder"], *request["environment"]["PYTHONPATH"].split(os.pathsep), *request["rest"]]
+    sys.path[:] = [request["folder"], *request["environment"]["PYTHONPATH"].split(os.pathsep), *request["own"]]
     sys.argv[1:] = request["arguments"]
     importlib.invalidate_caches()
     runpy.run_module("migrator", run_name="__main__", alter_sys=True)
