@@ -60,7 +60,7 @@ def whole_key(project: Project, made_from: commit.Commit) -> str:
     The commit names the files' content; their times catch what git does not report (a large file that is fetched later, say).
     """
     seen = hashlib.sha256()
-    settings = [project.name, str(project.app), project.settings, asdict(project.image), asdict(made_from)]
+    settings = [project.name, str(project.app), project.settings, project.image.as_dict(), asdict(made_from)]
     seen.update(json.dumps(settings, default=str, sort_keys=True).encode())
     package = Path(__file__).resolve().parents[1]
     files = [project.root / name for name in LOCKS]
