@@ -7,13 +7,15 @@ import os
 import signal
 import sys
 from collections.abc import Container, Iterator, Sequence
-from typing import Any, NoReturn
 
 from lastgood import __version__
 from lastgood.cli import account, cache, image, local, lock, machine, release
 from lastgood.cli.common import ALL
-from lastgood.cli.verbs import Verb
+from lastgood.cli.verbs import TYPE_CHECKING, Verb
 from lastgood.errors import LastgoodError, UsageError
+
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 # In the order of the help.
 NOUNS = (lock, image, cache, release, account, local, machine)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
-from lastgood.cli.verbs import flag, option, result, verb
+from lastgood.cli.verbs import TYPE_CHECKING, flag, option, result, verb
 from lastgood.cli.verbs import project as load
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from lastgood.config.project import Project
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from lastgood.cli.verbs import flag, option, result, verb
+from lastgood.cli.verbs import TYPE_CHECKING, flag, option, result, verb
 from lastgood.cli.verbs import project as load
 from lastgood.errors import UsageError
 

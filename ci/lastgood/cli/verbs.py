@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # typing's own costs 2 ms at every start; type checkers know the name
 if TYPE_CHECKING:
+    from typing import Any
+
     from lastgood.config.project import Project
 
 Option = Callable[[argparse.ArgumentParser], object]

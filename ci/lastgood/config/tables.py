@@ -3,8 +3,6 @@
 `make docs` writes docs/configuration.md and docs/lastgood.schema.json from here. A field's examples are as the file has them.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path

@@ -12,7 +12,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from lastgood import bundle, platform
+from lastgood import bundle
 from lastgood.cache import prune, store
 from lastgood.config.project import LOCKS, Project
 from lastgood.errors import UsageError
@@ -80,6 +80,8 @@ def load(image: Image, tag: str) -> str:
     """
     import docker.client
     from docker.errors import DockerException
+
+    from lastgood import platform
 
     here = platform.native().name
     variant = next((one for one in image.variants if one.platform == here), None)
