@@ -209,6 +209,17 @@ def test_doctor_names_what_is_wrong_with_the_project(tmp_path: Path) -> None:
     )
 
 
+def test_doctor_shows_each_mistake_of_the_project_on_a_line(shop: Path) -> None:
+    with (shop / "pyproject.toml").open("a", encoding="utf-8") as file:
+        file.write("[tool.lastgood.local]\nport = 0\nsite_port = 0\n")
+    lines = lastgood("doctor", "--project", str(shop)).stdout.splitlines()
+    at = next(number for number, line in enumerate(lines) if "project" in line)
+    assert lines[at : at + 2] == [
+        "✗ project       pyproject.toml:5: [tool.lastgood.local] port: 0 must be a port, 1 to 65535",
+        "                pyproject.toml:6: [tool.lastgood.local] site_port: 0 must be a port, 1 to 65535",
+    ]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     """A mirror that never answers holds the command; the signal is sent when it has asked."""

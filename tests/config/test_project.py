@@ -187,6 +187,11 @@ IMAGE_KEYS = (
             id="budget of nothing",
         ),
         pytest.param(
+            f"[tool.lastgood.image]\nbudget = '{'9' * 400} GB'\n",
+            f"pyproject.toml:6: [tool.lastgood.image] budget: '{'9' * 400} GB' must be a size, as “30 MB”",
+            id="budget without end",
+        ),
+        pytest.param(
             "[tool.lastgood.image]\nbudget = 3\n",
             "pyproject.toml:6: [tool.lastgood.image] budget: must be a size or a table, not 3",
             id="budget is a number",

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lastgood.cli.common import environment
-from lastgood.cli.verbs import project as load
-from lastgood.cli.verbs import result, verb
+from lastgood.cli.verbs import load, result, verb
 
 
 @verb(environment)

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from lastgood.cli.common import environment
-from lastgood.cli.verbs import TYPE_CHECKING, flag, option, result, verb
-from lastgood.cli.verbs import project as load
+from lastgood.cli.verbs import TYPE_CHECKING, flag, load, option, result, verb
 from lastgood.errors import Refused
 
 if TYPE_CHECKING:

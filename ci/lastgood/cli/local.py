@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from lastgood.cli.verbs import TYPE_CHECKING, flag, option, result, verb
-from lastgood.cli.verbs import project as load
+from lastgood.cli.verbs import TYPE_CHECKING, flag, load, option, result, verb
 
 if TYPE_CHECKING:
     from typing import Any

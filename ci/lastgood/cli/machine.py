@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lastgood.cli.verbs import option, result, verb
-from lastgood.cli.verbs import project as load
+from lastgood.cli.verbs import load, option, result, verb
 from lastgood.errors import UsageError
 
 

@@ -6,8 +6,7 @@ import argparse
 import os
 
 from lastgood.cli.common import environment
-from lastgood.cli.verbs import flag, option, result, verb
-from lastgood.cli.verbs import project as load
+from lastgood.cli.verbs import flag, load, option, result, verb
 
 _REASON = option("--reason", default="", help="why, for the release record")
 

@@ -41,7 +41,7 @@ def flag(name: str, help: str) -> Option:  # noqa: A002  # argparse's word
     return option(name, action="store_true", help=help)
 
 
-def project(options: argparse.Namespace) -> Project:
+def load(options: argparse.Namespace) -> Project:
     """The project that --project names."""
     from lastgood.config import project
 

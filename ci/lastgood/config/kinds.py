@@ -13,7 +13,7 @@ from msgspec import Meta
 PLATFORMS = ("linux/amd64", "linux/arm64")
 PARTS = ("sqlite3", "cjk-codecs")
 _UNITS = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
-_SIZE = r"\s*(\d+(?:\.\d+)?)\s*(B|kB|MB|GB)?\s*"
+_SIZE = r"\s*(\d{1,12}(?:\.\d{1,12})?)\s*(B|kB|MB|GB)?\s*"
 
 
 class Kind(msgspec.Struct, frozen=True):

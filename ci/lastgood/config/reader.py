@@ -57,22 +57,22 @@ class Reader:
         meant = {near(stranger, known) for stranger in strangers}
         values = dict(given)
         for key in known.values():
-            found = self._key(path, key, data, missed=key.name not in meant)
+            found = self._key(path, key, data)
+            if found is None and key.required:
+                found = _WRONG
+                if key.name not in meant:
+                    self._wrong_on(self._lines.find(path), f"[{path}] has no {key.name!r}: add it ({kind.page})")
             if found is not None:
                 values[key.attribute] = found
         return _WRONG if strangers or _WRONG in values.values() else kind(**values)
 
-    def _key(self, table: str, key: Key, data: Mapping[str, Any], *, missed: bool) -> Any:
-        """The value of a key, or None where the class's default is to stand. A required one is missed where no other was meant to be it."""
+    def _key(self, table: str, key: Key, data: Mapping[str, Any]) -> Any:
+        """The value of a key, or None where neither the file nor a variable has one."""
         found: Any = None
         if key.name in data or "default" in key.extra:
             found = self._value(key.value, table, key.name, data.get(key.name, key.extra.get("default")))
         elif key.value.is_table:  # its keys may have variables
             found = self._table(key.value.base, f"{table}.{key.name}", {})
-        elif key.required:
-            if missed:
-                self._wrong_on(self._lines.find(table), f"[{table}] has no {key.name!r}: add it (README, “adopt it”)")
-            found = _WRONG
         variable = os.environ.get(key.extra.get("variable", ""))
         return self._variable(key, variable) if variable else found
 
@@ -122,7 +122,9 @@ class Reader:
         try:
             return msgspec.convert(found, value.annotation)
         except msgspec.ValidationError:
-            return self._wrong(table, key, f"must name one of {', '.join(item.choices)}")
+            return self._wrong(
+                table, key, f"must name one of {', '.join(item.choices)}" if item.choices else "is empty"
+            )
 
     def _item(self, item: Value, table: str, key: str, data: Any) -> Any:
         try:

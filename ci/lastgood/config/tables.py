@@ -31,7 +31,7 @@ from lastgood.config.kinds import (
 from lastgood.config.near import nearest
 from lastgood.errors import UsageError
 
-# Marks a field that is no key of the file: the reader gives it.
+# Marks a field that is no key of the file: the reader gives it. Tables by name, as the environments, have their `name` so.
 GIVEN = Meta(extra={"given": True})
 
 
@@ -40,6 +40,8 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     short: ClassVar[str | None] = None
     called: ClassVar[str] = "a table"
+    # Where a reader finds what belongs into a required key.
+    page: ClassVar[str] = "docs/configuration.md"
 
     def as_dict(self) -> dict[str, Any]:
         """The table as JSON can hold it, by the names that the file has."""
@@ -215,6 +217,8 @@ class Environment(Table, frozen=True):
 
 class Project(Table, frozen=True):
     """A Django project that lastgood ships."""
+
+    page = "README, “adopt it”"
 
     root: Annotated[Path, GIVEN]
     name: Annotated[Name, Meta(description="Names the registry's repository and the stacks.", examples=["shop"])] = (
