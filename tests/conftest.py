@@ -13,7 +13,7 @@ pytest_plugins = ["fixtures.archive", "fixtures.record", "fixtures.registry"]
 # A shell that starts us in the background has us ignore Ctrl-C, and every program that we start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Both look whether builds of the project `shop` have left anything in the cache that all tests share.
+# Both build the same project, and look whether that has left anything in the cache that all tests share.
 TOGETHER = {"tests/image/test_build.py": "image", "tests/image/test_own.py": "image"}
 # What takes longest comes first, so that no process is left alone with it; the rest follows in the order of the files.
 FIRST = (
@@ -26,6 +26,7 @@ FIRST = (
     "tests/migrator/test_walks.py",
     "tests/migrator/test_leave_ahead.py",
     "tests/lock/test_python.py",
+    "tests/workflows/test_hostile.py",
     "tests/image/test_arm64.py",
     "tests/python/test_compiling.py",
     "tests/migrator/test_back_and_forward.py",

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).resolve().parents[2]
 NEEDED = ("asgiref", "django", "gunicorn", "packaging", "sqlparse")
 FILES = {
-    "pyproject.toml": '[tool.lastgood]\nproject = "harbour"\napp = "web"\nsettings = "shop.settings"\n'
+    "pyproject.toml": '[tool.lastgood]\nproject = "shop"\napp = "web"\nsettings = "shop.settings"\n'
     '[tool.lastgood.image]\nplatforms = ["linux/amd64", "linux/arm64"]\ncompression = "gzip"\n',
     ".gitignore": ".lastgood/\n",
     "web/manage.py": "",
@@ -61,7 +61,7 @@ def emulator() -> Path:
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> builder.Image:
     """A small project's image for both platforms; its lock is cut from this repository's."""
-    root = tmp_path_factory.mktemp("harbour")
+    root = tmp_path_factory.mktemp("shop")
     for name, content in FILES.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content, encoding="utf-8")

@@ -42,8 +42,9 @@ from msgspec.structs import replace
 pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+NAME = "corner-shop"  # nobody else's who builds with the cache of all tests: some look whether such a build has left anything there
 FILES = {
-    "pyproject.toml": '[tool.lastgood]\nproject = "shop"\napp = "web"\nsettings = "shop.settings"\n'
+    "pyproject.toml": f'[tool.lastgood]\nproject = "{NAME}"\napp = "web"\nsettings = "shop.settings"\n'
     '[tool.lastgood.image]\ncompression = "gzip"\n'  # quick where everything is made anew
     'packages = ["libpq5"]\nbuild-packages = ["libpq-dev"]\n',  # as its lock, this repository's, needs it
     "web/manage.py": "",
@@ -140,7 +141,7 @@ def test_a_build(make_project: MakeProject) -> None:
         "lastgood.manifest": f"sha256:{image.manifest_sha}",
         "org.opencontainers.image.created": "2026-01-02T03:04:05Z",
         "org.opencontainers.image.revision": image.commit,
-        "org.opencontainers.image.title": "shop",
+        "org.opencontainers.image.title": NAME,
         "org.opencontainers.image.version": image.version,
     }
     scanned = measure.scan(image, 60_000_000, measure.Options(accept=("second-openssl: psycopg-binary",)))
@@ -317,7 +318,7 @@ def test_two_builds_at_once(make_project: MakeProject, tmp_path: Path) -> None:
         assert repr(shop.root.name).encode() in files(image)["app/shop/salt.py"]
         for layer in image.layers:
             assert oci.digest(layer.blob.read_bytes()) == layer.digest
-    assert not list((store.cache() / "work").glob("shop-*"))
+    assert not list((store.cache() / "work").glob(f"{NAME}-*"))
 
 
 def test_a_link_that_leaves_the_project(make_project: MakeProject) -> None:
@@ -373,7 +374,7 @@ def test_killed_at_any_moment(make_project: MakeProject, where: str) -> None:
         assert oci.digest(layer.blob.read_bytes()) == layer.digest
         assert oci.digest(layer.tar.read_bytes()) == layer.diff_id
     assert image.digest == builder.build(make_project("two", salt)).digest
-    assert not list((store.cache() / "work").glob("shop-*"))
+    assert not list((store.cache() / "work").glob(f"{NAME}-*"))
 
 
 def test_two_platforms_are_one_index(
@@ -423,7 +424,7 @@ def refusal(shop: Project) -> str:
     with pytest.raises(LastgoodError) as caught:
         builder.build(shop)
     assert not (shop.state / "build.json").exists()
-    assert not list((store.cache() / "work").glob("shop-*"))
+    assert not list((store.cache() / "work").glob(f"{NAME}-*"))
     return str(caught.value)
 
 
@@ -522,10 +523,10 @@ def test_a_killed_build_is_no_build(make_project: MakeProject, tmp_path: Path) -
         str(caught.value)
         == f"nothing was built here yet ({shop.root}/.lastgood/build.json does not exist): run `lastgood build`"
     )
-    assert len(list((store.cache() / "work").glob("shop-*"))) == 1, "what the settings were imported from"
+    assert len(list((store.cache() / "work").glob(f"{NAME}-*"))) == 1, "what the settings were imported from"
     (shop.app / "shop/settings.py").write_text(FILES["web/shop/settings.py"], encoding="utf-8")
     builder.build(shop, allow_dirty=True)
-    assert not list((store.cache() / "work").glob("shop-*")), "the next build removes what the killed one left"
+    assert not list((store.cache() / "work").glob(f"{NAME}-*")), "the next build removes what the killed one left"
 
 
 def test_a_layer_that_left_the_cache(make_project: MakeProject) -> None:
@@ -584,7 +585,7 @@ def exported(engine: Any, image: str) -> dict[str, tuple[object, ...]]:
 def test_docker_builds_the_same_from_the_same_file(make_project: MakeProject, engine: Any) -> None:
     shop = make_project()
     image = builder.build(shop)
-    ours = builder.load(image, f"shop:{image.build}")
+    ours = builder.load(image, f"{NAME}:{image.build}")
     context = io.BytesIO()
     with tarfile.open(fileobj=context, mode="w") as archive:
         # The stage alone: the classic builder also makes the stages before it, which BuildKit skips.
@@ -638,7 +639,7 @@ django.setup()
 def test_the_image_runs_with_nothing_allowed(make_project: MakeProject, engine: Any) -> None:
     shop = make_project()
     image = builder.build(shop)
-    tag = builder.load(image, f"shop:{image.build}")
+    tag = builder.load(image, f"{NAME}:{image.build}")
     try:
         said = engine.containers.run(
             tag, ["-c", INSIDE], remove=True, read_only=True, tmpfs={"/tmp": ""}, network_mode="none", cap_drop=["ALL"], stderr=True,
