@@ -61,5 +61,5 @@ def _run(folder: Path, environment: dict[str, str], *arguments: str) -> subproce
         capture_output=True,
         text=True,
         check=False,
-        timeout=540,
+        timeout=1140,  # a first build on a machine with much else to do
     )
