@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from lastgood.aws.errors import explained
 from lastgood.deploy.attempt import carry_out
 from lastgood.deploy.order import DEPLOY, Order
 from lastgood.deploy.place import Place
@@ -13,7 +12,6 @@ from lastgood.record.release import BuildFacts
 from lastgood.registry import ecr
 
 
-@explained
 def deploy(
     place: Place, build: BuildFacts, *, who: str, reason: str, force: bool = False, accept_loss: bool = False
 ) -> dict[str, Any]:

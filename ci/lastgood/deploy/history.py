@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from lastgood.aws.errors import explained
 from lastgood.deploy.place import Place
 from lastgood.report.terminal import table
 
 
-@explained
 def history(place: Place, limit: int) -> list[dict[str, Any]]:
     """At most `limit` releases as JSON-able facts."""
     return [{"environment": place.name} | one.as_dict() for one in place.record.releases(limit)]

@@ -42,7 +42,10 @@ class BuildFacts:
 
 @dataclass(frozen=True)
 class Release:
-    """One attempt to run a build in an environment. `cause` says why it failed; `reason` why it was made."""
+    """One attempt to run a build in an environment. `cause` says why it failed; `reason` why it was made.
+
+    `undoes` are the numbers of the good releases that it takes back once it is good itself.
+    """
 
     number: int
     state: str
@@ -55,11 +58,13 @@ class Release:
     cause: str = ""
     undone: tuple[str, ...] = ()
     applied: tuple[str, ...] = ()
+    undoes: tuple[int, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able facts, the build's among them."""
         own = {key: value for key, value in asdict(self).items() if key != "facts"}
-        return self.facts.as_dict() | own | {"undone": list(self.undone), "applied": list(self.applied)}
+        lists = {"undone": list(self.undone), "applied": list(self.applied), "undoes": list(self.undoes)}
+        return self.facts.as_dict() | own | lists
 
     @classmethod
     def of(cls, item: dict[str, Any]) -> Release:
@@ -67,4 +72,5 @@ class Release:
         names = {field.name for field in fields(cls)} - {"facts"}
         values = {name: item[name] for name in names if name in item}
         values |= {"number": int(item["number"]), "facts": BuildFacts.of(item)}
+        values["undoes"] = tuple(int(number) for number in values.get("undoes", ()))
         return cls(**values | {name: tuple(values.get(name, ())) for name in ("undone", "applied")})
