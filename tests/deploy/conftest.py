@@ -99,6 +99,7 @@ class CloudFormation:
 
     def delete_change_set(self, StackName: str, ChangeSetName: str) -> None:  # noqa: N803
         self.calls.append("discard")
+        self.changes.pop(ChangeSetName)
 
     def cancel_update_stack(self, StackName: str) -> None:  # noqa: N803
         self.calls.append("cancel")

@@ -55,10 +55,14 @@ class Event:
 
 @dataclass(frozen=True)
 class ChangeSet:
-    """A change set that can be executed. `kind` is CREATE or UPDATE; `changes` are {action, resource, type, replacement}."""
+    """A change set that can be executed. `kind` is CREATE or UPDATE; `changes` are {action, resource, type, replacement}.
+
+    `fresh`: there was no stack before, and the change set made an empty one to lie in.
+    """
 
     name: str
     kind: str
+    fresh: bool = False
     changes: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -126,7 +130,8 @@ class Stack:
 
         Raises UsageError with CloudFormation's words where the template or a parameter is wrong.
         """
-        kind = "CREATE" if self.status() in (None, "REVIEW_IN_PROGRESS") else "UPDATE"
+        status = self.status()
+        kind = "CREATE" if status in (None, "REVIEW_IN_PROGRESS") else "UPDATE"
         name = f"lastgood-{uuid.uuid4().hex[:12]}"
         try:
             made = self.cloudformation.create_change_set(
@@ -153,11 +158,11 @@ class Stack:
                 break
             time.sleep(self.pause)
         if found["Status"] == "CREATE_COMPLETE":
-            return ChangeSet(name, kind, self._changes(name))
+            return ChangeSet(name, kind, status is None, self._changes(name))
         reason = found.get("StatusReason", "no reason given")
         nothing = any(text in reason for text in _NOTHING)
         causes = [] if nothing else self._causes((made or {}).get("Id", name))
-        self.discard(ChangeSet(name, kind))
+        self.discard(ChangeSet(name, kind, status is None))
         if nothing:
             return None
         listed = "".join(f"\n  {cause}" for cause in causes)
@@ -194,9 +199,9 @@ class Stack:
         ]
 
     def discard(self, change: ChangeSet) -> None:
-        """Deletes a change set that is not wanted, and the empty stack that a CREATE one made."""
+        """Deletes a change set that is not wanted, and the empty stack that it made; not one in which somebody else's change sets lie."""
         self.cloudformation.delete_change_set(StackName=self.name, ChangeSetName=change.name)
-        if change.kind == "CREATE" and self.status() == "REVIEW_IN_PROGRESS":
+        if change.fresh and self.status() == "REVIEW_IN_PROGRESS":
             self.cloudformation.delete_stack(StackName=self.name)
 
     def execute(self, change: ChangeSet) -> None:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
+OWN = ("contents", "migrations")  # facts of a build that lie in its own item alone
+
 
 def now() -> str:
     """The time as the record writes it: ISO 8601, UTC, to the millisecond."""
@@ -16,8 +18,9 @@ def now() -> str:
 class BuildFacts:
     """What a deploy needs to know of a build. `image` is the reference by digest, `size` is in bytes, compressed.
 
-    `contents` is what the scan found in it, in the form of scan/contents.py, empty where it was not scanned. It lies in the build's own
-    item alone: releases, which are many and are shown, do not repeat it.
+    `contents` is what the scan found in it, in the form of scan/contents.py, empty where it was not scanned; `migrations` what its manifest
+    says, in the form of record/migrations.py, empty where nobody kept it. Both lie in the build's own item alone: releases, which are many
+    and are shown, do not repeat them.
     """
 
     build: str
@@ -28,16 +31,17 @@ class BuildFacts:
     manifest_sha: str
     size: int
     contents: str = ""
+    migrations: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able facts, without the contents."""
-        return {key: value for key, value in asdict(self).items() if key != "contents"}
+        """JSON-able facts, without what lies in the build's own item alone."""
+        return {key: value for key, value in asdict(self).items() if key not in OWN}
 
     @classmethod
     def of(cls, item: dict[str, Any]) -> BuildFacts:
         """From an item of the record, or any mapping that holds these facts."""
-        values = {field.name: item[field.name] for field in fields(cls) if field.name != "contents"}
-        return cls(**values | {"size": int(values["size"]), "contents": item.get("contents", "")})
+        values = {field.name: item[field.name] for field in fields(cls) if field.name not in OWN}
+        return cls(**values | {"size": int(values["size"])} | {name: item.get(name, "") for name in OWN})
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import contextlib
 from collections.abc import Iterable
 from typing import Any
 
-from lastgood.record.release import BuildFacts, Release, now
+from lastgood.record.release import OWN, BuildFacts, Release, now
 
 ACTIONS = 100  # that DynamoDB takes in one transaction
 
@@ -41,10 +41,11 @@ class Record:
         return BuildFacts.of(item) if item else None
 
     def put_build(self, facts: BuildFacts) -> None:
-        """Remembers a pushed build; a second time changes nothing that matters, and forgets no contents."""
-        known = None if facts.contents else self.build(facts.digest)
-        contents = known.contents if known else facts.contents
-        item = facts.as_dict() | ({"contents": contents} if contents else {})
+        """Remembers a pushed build; a second time changes nothing that matters, and forgets neither contents nor migrations."""
+        own = {name: getattr(facts, name) for name in OWN}
+        known = None if all(own.values()) else self.build(facts.digest)
+        kept = {name: value or (getattr(known, name) if known else "") for name, value in own.items()}
+        item = facts.as_dict() | {name: value for name, value in kept.items() if value}
         self.table.put_item(Item=item | {"pk": f"build#{facts.digest}", "sk": "build"})
 
     def last_good(self) -> Release | None:
