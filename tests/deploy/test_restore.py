@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,6 +113,13 @@ def test_next_step_of_a_stuck_rollback(done: list[str], proved: list[str], expec
 )
 def test_what_may_be_deleted(status: str | None, serving: bool, allowed: bool, reason: str) -> None:
     assert removal(status, serving=serving) == Removal(allowed, reason)
+
+
+def test_the_page_for_people_has_the_same_table() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/releases.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (deleted|left)[^|]* \| (.*) \|$", page, re.MULTILINE)
+    assert {status: reason for status, verdict, reason in rows if verdict == "deleted"} == REMOVABLE
+    assert {status: reason for status, verdict, reason in rows if verdict == "left"} == LEFT_ALONE
 
 
 def test_every_status_of_cloudformation_is_decided() -> None:

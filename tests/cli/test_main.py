@@ -13,15 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError, NoCredentialsError, ReadTimeoutError
 from lastgood import __version__, cli
 from lastgood.errors import FailedNotRestored, FailedRestored, Refused, UsageError
 
 VERBS = (
-    "lock", "lock-base", "build", "scan", "sbom", "push", "cache", "deploy", "rollback", "status", "history", "bootstrap", "local", "demo",
-    "doctor",
+    "lock", "lock-base", "build", "scan", "sbom", "push", "cache", "deploy", "rollback", "status", "history", "lock-status", "unlock",
+    "bootstrap", "local", "demo", "doctor", "completion",
 )  # fmt: skip
 HEAVY = ("boto3", "botocore", "docker", "debian", "pysequoia", "pip", "piptools", "dockerfile_parse", "django",
-         "elftools", "detect_secrets", "pip_audit", "cyclonedx", "squarify", "zstandard")  # fmt: skip
+         "msgspec", "argcomplete", "elftools", "detect_secrets", "pip_audit", "cyclonedx", "squarify", "zstandard")  # fmt: skip
+
+OURS = ("lastgood.config.project", "lastgood.report.terminal")  # nor before the verb is known
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +52,7 @@ def lastgood(*arguments: str, **variables: str) -> subprocess.CompletedProcess[s
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])} | variables,
+        env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2])} | variables,
     )
 
 
@@ -58,7 +61,7 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys; from lastgood import cli\n"
         "try: cli.main(['--help'])\n"
         "except SystemExit as end: print(end.code)\n"
-        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+        f"print([name for name in {(*HEAVY, *OURS)!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-2:] == ["0", "[]"]
@@ -70,7 +73,7 @@ def test_help_names_every_verb_with_a_sentence() -> None:
     lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if re.match(r" {4}\S", line)]
     assert [line[0] for line in lines] == list(VERBS)
     sentences = " ".join(done.stdout.split())
-    assert [verb for verb in VERBS if getattr(cli, verb.replace("-", "_")).__doc__ not in sentences] == []
+    assert [verb.name for verb in cli.verbs() if not verb.help or verb.help not in sentences] == []
     assert "exit status: 0 done or good · 1 refused, nothing touched · 2 usage or configuration" in done.stdout
 
 
@@ -95,8 +98,8 @@ def test_an_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("lastgood: argument VERB: invalid choice: 'ship' (choose from ")
-    assert said.err.endswith("doctor') (see `lastgood --help`)\n") or said.err.endswith(
-        "doctor) (see `lastgood --help`)\n"
+    assert said.err.endswith("completion') (see `lastgood --help`)\n") or said.err.endswith(
+        "completion) (see `lastgood --help`)\n"
     )
     assert said.err.count("\n") == 1
 
@@ -156,6 +159,25 @@ def test_an_error_is_an_annotation_on_github(
             2,
             "lastgood: No space left on device (/cache/x): nothing half done was kept; mend that and run the command again\n",
         ),
+        # Of whatever verb: push, deploy and scan ask the record before anything else.
+        (
+            NoCredentialsError(),
+            2,
+            "lastgood: AWS could not be asked: Unable to locate credentials; check the credentials and the region\n",
+        ),
+        (
+            ClientError({"Error": {"Code": "ResourceNotFoundException", "Message": "no"}}, "GetItem"),
+            2,
+            (
+                "lastgood: there is no release record in this account and region: run `lastgood bootstrap` once, or set the environment's "
+                "region\n"
+            ),
+        ),
+        (
+            ReadTimeoutError(endpoint_url="https://x"),  # an OSError, too
+            2,
+            'lastgood: AWS could not be asked: Read timeout on endpoint URL: "https://x"; check the credentials and the region\n',
+        ),
     ],
 )
 def test_exit_statuses(
@@ -171,6 +193,21 @@ def test_exit_statuses(
     monkeypatch.setattr("lastgood.config.project.load", fails)
     assert cli.main(["scan"]) == status
     assert capsys.readouterr().err == said
+
+
+def test_all_that_is_wrong_with_the_configuration(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (shop / "pyproject.toml").open("a", encoding="utf-8") as file:
+        file.write('[tool.lastgood.image]\nbugdet = "3 MB"\nplatforms = []\n[tool.lastgood.local]\nport = 0\n')
+    assert cli.main(["status", "--project", str(shop)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == (
+        "lastgood: pyproject.toml:5: [tool.lastgood.image] bugdet: there is no such key (did you mean 'budget'?); it takes compression, "
+        "sources, static, mirror, snapshot, dockerfile, platforms, packages, build-packages, aws-services, languages, keep, without, "
+        "accept, budget, environment\n"
+        "pyproject.toml:6: [tool.lastgood.image] platforms: must name one of linux/amd64, linux/arm64\n"
+        "pyproject.toml:8: [tool.lastgood.local] port: 0 must be a port, 1 to 65535\n"
+    )
 
 
 def test_doctor_as_json_is_one_document(shop: Path) -> None:
@@ -192,6 +229,17 @@ def test_doctor_names_what_is_wrong_with_the_project(tmp_path: Path) -> None:
     )
 
 
+def test_doctor_shows_each_mistake_of_the_project_on_a_line(shop: Path) -> None:
+    with (shop / "pyproject.toml").open("a", encoding="utf-8") as file:
+        file.write("[tool.lastgood.local]\nport = 0\nsite_port = 0\n")
+    lines = lastgood("doctor", "--project", str(shop)).stdout.splitlines()
+    at = next(number for number, line in enumerate(lines) if "project" in line)
+    assert lines[at : at + 2] == [
+        "✗ project       pyproject.toml:5: [tool.lastgood.local] port: 0 must be a port, 1 to 65535",
+        "                pyproject.toml:6: [tool.lastgood.local] site_port: 0 must be a port, 1 to 65535",
+    ]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     """A mirror that never answers holds the command; the signal is sent when it has asked."""
@@ -205,7 +253,7 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> Non
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"LASTGOOD_DEBIAN_MIRROR": address, "PYTHONPATH": str(Path(cli.__file__).parents[1])},
+            env=os.environ | {"LASTGOOD_DEBIAN_MIRROR": address, "PYTHONPATH": str(Path(cli.__file__).parents[2])},
         )
         asked = mirror.accept()[0]
         running.send_signal(number)
@@ -215,3 +263,34 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> Non
     assert error.splitlines()[0].startswith("✗ resolve seeds.toml")
     assert error.splitlines()[1:] == ["lastgood: interrupted"]
     assert [file.name for file in tmp_path.iterdir()] == ["seeds.toml"]
+
+
+@pytest.mark.parametrize("verb", ["push", "deploy", "scan"])
+def test_without_credentials_it_is_one_sentence(verb: str, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What asks the record outside of a release, too: nothing ends in botocore's traceback."""
+    file = shop / "pyproject.toml"
+    staging = '[tool.lastgood.environments.staging]\nregion = "eu-central-1"\n'
+    file.write_text(file.read_text(encoding="utf-8") + staging, encoding="utf-8")
+    code = (
+        "import sys; from lastgood import cli\n"
+        "from lastgood.image import build, built\n"
+        "from types import SimpleNamespace as Any\n"
+        "from pathlib import Path\n"
+        "image = Any(digest='sha256:x', build='b', folder=Path('/nowhere'))\n"
+        "build.last = built.last = lambda state: image\n"
+        "options = ['--against', 'last-good'] if sys.argv[1] == 'scan' else []\n"
+        "sys.exit(cli.main([*sys.argv[1:], '-e', 'staging', *options]))"
+    )
+    hidden = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    nowhere = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(shop), "GITHUB_ACTIONS": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code, verb, "--project", str(shop)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=hidden | nowhere,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Unable to locate credentials" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("lastgood: ")
