@@ -342,10 +342,44 @@ def test_the_session_expires_while_the_stack_is_working(
     assert account.cloudformation.calls == ["change set UPDATE", "execute"]
 
 
+def test_a_session_that_expires_on_the_way_back_hides_no_cause(
+    account: Any, record: Record, facts: Facts, deployed: BuildFacts
+) -> None:
+    account.cloudformation.plays = [[*MIGRATION_FAILS[:1], ("UPDATE_ROLLBACK_FAILED", []), ("X", [])]]
+    expiring(account, "ExpiredToken", at="UPDATE_ROLLBACK_FAILED")
+    with pytest.raises(
+        FailedNotRestored,
+        match=r"role-duration-seconds; what had failed before: the migration failed, forward by build b: x.2: no\n",
+    ):
+        release(account, facts("b"))
+
+
+def test_a_question_that_was_not_heard_is_asked_again(
+    account: Any, record: Record, facts: Facts, deployed: BuildFacts
+) -> None:
+    """ECS does not answer in the middle of the smoke test: that is no reason to leave the release to itself."""
+    account.cloudformation.plays = [FORWARD]
+    become(account, facts("b"))
+    listed, answers = (
+        account.list_tasks,
+        [EndpointConnectionError(endpoint_url="https://ecs.eu-central-1.amazonaws.com/")],
+    )
+
+    def list_tasks(**which: Any) -> Any:
+        if answers:
+            raise answers.pop()
+        return listed(**which)
+
+    account.list_tasks = list_tasks
+    assert release(account, facts("b"))["state"] == "good"
+    assert answers == []
+
+
 def test_a_network_that_is_gone_leaves_the_reason_where_the_record_answers(
     account: Any, record: Record, facts: Facts, deployed: BuildFacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lastgood.deploy.stack.PATIENCE", 0.0)
+    monkeypatch.setattr("lastgood.deploy.verify.PATIENCE", 0.0)
     gone = EndpointConnectionError(endpoint_url="https://cloudformation.eu-central-1.amazonaws.com/")
     account.cloudformation.plays = [[("UPDATE_IN_PROGRESS", [])]]
     account.cloudformation.hook = lambda status: account.cloudformation.refusing.update(describe_stacks=gone)

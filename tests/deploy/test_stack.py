@@ -165,6 +165,24 @@ def test_a_network_that_comes_back_is_waited_for(stack: Stack, stub: Stubber) ->
     assert stack.watch(lambda events: None) == "UPDATE_COMPLETE"
 
 
+def test_what_could_not_be_shown_is_shown_later(stack: Stack, stub: Stubber) -> None:
+    """Whoever shows asks the record, which may not answer: no event, and no cause, is lost for that."""
+    seen: list[str] = []
+    busy = [ClientError({"Error": {"Code": "ThrottlingException", "Message": "no"}}, "GetItem")]
+
+    def show(events: list[Event]) -> None:
+        if busy:
+            raise busy.pop()
+        seen.extend(event.status for event in events)
+
+    is_(stub, "UPDATE_IN_PROGRESS")
+    told(stub, (1, "Service", "UPDATE_FAILED"))
+    is_(stub, "UPDATE_ROLLBACK_COMPLETE")
+    told(stub, (2, "Service", "UPDATE_COMPLETE"), (1, "Service", "UPDATE_FAILED"))
+    assert stack.watch(show) == "UPDATE_ROLLBACK_COMPLETE"
+    assert seen == ["UPDATE_FAILED", "UPDATE_COMPLETE"]
+
+
 def test_an_expired_session_is_not(stack: Stack, stub: Stubber) -> None:
     stub.add_client_error("describe_stacks", "ExpiredToken", "The security token included in the request is expired")
     with pytest.raises(ClientError, match="ExpiredToken"):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from lastgood.errors import UsageError
 
+T = TypeVar("T")
 _RECORD = ("GetItem", "PutItem", "Query", "UpdateItem", "DeleteItem", "TransactWriteItems")
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired")
 _BUSY = (
@@ -41,6 +45,18 @@ def passing(error: BaseException) -> bool:
     """Whether the same question may be answered a little later: nobody was heard, or AWS is busy."""
     names = {one.__name__ for one in type(error).__mro__ if one.__module__ == "botocore.exceptions"}
     return code(error) in _BUSY or bool(names & set(_UNHEARD))
+
+
+def patiently(ask: Callable[[], T], *, seconds: float, pause: float) -> T:
+    """The answer to a question that may be asked again: for so many seconds it is, while nobody is heard or AWS is busy."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except Exception as error:
+            if not passing(error) or time.monotonic() >= end:
+                raise
+        time.sleep(pause)
 
 
 def is_aws(error: BaseException) -> bool:

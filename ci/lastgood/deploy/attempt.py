@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from lastgood.aws.errors import explained, unheard
+from lastgood.aws.errors import explained, patiently, unheard
 from lastgood.deploy import change, leftovers, outcome, restore, smoke, stuck, verify
 from lastgood.deploy.order import Order
 from lastgood.deploy.outcome import Ending
@@ -58,6 +58,7 @@ class Attempt:
         self.lock = lock
         self.last = last
         self.ending = Ending(release.number, place.name, last)
+        self.cause = ""  # why it goes back, once it does
         self.begun = time.monotonic()
         self.story: dict[str, Any] = {}
 
@@ -70,7 +71,8 @@ class Attempt:
         except Exception as error:
             if not unheard(error):
                 raise
-            why = said(error)
+            cause = self.cause or self.progress.cause
+            why = said(error) + (f"; what had failed before: {cause}" if cause else "")
             self.remark(why)
             raise outcome.left(self.ending, why, self.place.stack.seen) from None
 
@@ -157,6 +159,7 @@ class Attempt:
 
     def fail(self, cause: str) -> dict[str, Any]:
         """The way back; always raises. A second interruption stops the waiting, and says so."""
+        self.cause = cause
         say(outcome.turn(cause))
         restored = self.restore(cause)
         undone, applied, unrecorded = self.progress.names("undone"), self.progress.names("applied"), ""
@@ -171,7 +174,11 @@ class Attempt:
     def restore(self, cause: str) -> restore.Restored:
         """Brings last good back, and says whether it is. Raises Lost, and what boto3 raises where AWS can't be asked any more."""
         digest = self.last.facts.digest if self.last else None
-        eyes = restore.Eyes(lambda: verify.facts(self.place), lambda facts: stuck.look(self.place, digest, facts))
+        pause = self.place.stack.pause
+        eyes = restore.Eyes(
+            lambda: patiently(lambda: verify.facts(self.place), seconds=verify.PATIENCE, pause=pause),
+            lambda facts: stuck.look(self.place, digest, facts),
+        )
         try:
             self.lock.keep()
             if cause == outcome.INTERRUPTED:

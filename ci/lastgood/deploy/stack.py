@@ -256,10 +256,13 @@ class Stack:
         A network that is gone for less than PATIENCE seconds is waited for.
         """
         heard = time.monotonic()
+        untold: list[Event] = []  # what `show` could not take, for it asks somebody, too
         while True:
             try:
                 status = self.status()
-                show(self.fresh())
+                untold += self.fresh()
+                show(untold)
+                untold = []
             except Exception as error:
                 if not passing(error) or time.monotonic() - heard >= PATIENCE:
                     raise

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lastgood.aws.errors import code
+from lastgood.aws.errors import code, patiently
 from lastgood.aws.session import Session
 from lastgood.deploy import smoke
 from lastgood.deploy.place import Place
@@ -15,6 +15,7 @@ from lastgood.deploy.smoke import Health
 from lastgood.deploy.stack import outputs_of, parameters_of
 from lastgood.errors import LastgoodError
 
+PATIENCE = 120.0  # seconds for a network to come back
 LEAVING = 180.0  # seconds for old tasks to finish what they had begun, and to leave
 
 
@@ -81,7 +82,7 @@ def wait(place: Place, digest: str, *, ahead: bool = False, deadline: float = LE
     """Asks until nothing is wrong(), at most `deadline` seconds. Raises LastgoodError that says what was."""
     end = time.monotonic() + deadline
     while True:
-        found = facts(place)
+        found = patiently(lambda: facts(place), seconds=PATIENCE, pause=place.stack.pause)
         problem = wrong(found, digest, ahead=ahead)
         if not problem:
             return found
