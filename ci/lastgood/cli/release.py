@@ -102,6 +102,22 @@ def history(options: argparse.Namespace) -> None:
     result(options, facts, reporter.render_history(facts, options.limit))
 
 
+@verb(
+    environment,
+    option("before", metavar="A", help="a release's number, a build, its version or digest, or last-good"),
+    option("after", metavar="B", help="another one"),
+)
+def diff(options: argparse.Namespace) -> None:
+    """what lies between two builds or releases: commits, what is in the image, its size, migrations"""
+    from lastgood.deploy.place import Place
+    from lastgood.scan import diff as differ
+
+    project = load(options)
+    place = Place.of(project, options.environment)
+    facts = differ.diff(place.record, project.root, options.before, options.after)
+    result(options, facts, differ.render(facts))
+
+
 @verb(environment, name="lock-status")
 def lock_status(options: argparse.Namespace) -> None:
     """who deploys to an environment right now, and whose lock was taken away"""
