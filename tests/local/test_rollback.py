@@ -94,6 +94,48 @@ def test_failed_revert_stops_the_rollback_until_it_is_continued_without_it(deplo
     assert deployed.ask()[0] == "3"
 
 
+def test_service_that_can_not_go_back_is_skipped_once_it_runs_what_it_should(deployed: Any, wait_for: Any) -> None:
+    """Somebody breaks a secret while an update goes back: last good can't start, until the secret is mended."""
+    ecs, ssm = deployed.client("ecs"), deployed.client("ssm")
+    stack = Stack(Session("probe", Environment("local", deployed.stack), deployed.cloud), deployed.stack)
+
+    def secret(value: str) -> None:
+        ssm.put_parameter(Name="/password", Value=value, Type="SecureString", Overwrite=True)
+
+    def running() -> list[str]:
+        return [str(arn) for arn in ecs.list_tasks(cluster=deployed.stack, serviceName=deployed.stack)["taskArns"]]
+
+    def service() -> dict[str, Any]:
+        found: dict[str, Any] = ecs.describe_services(cluster=deployed.stack, services=[deployed.stack])["services"][0]
+        return found
+
+    before = running()
+    deployed.begin(Version="2", Mode="crash")
+    try:
+        secret("crash")
+        for arn in before:
+            ecs.stop_task(cluster=deployed.stack, task=arn)
+        assert deployed.end() == STUCK
+        assert [one.name for one in stack.unreverted()] == ["Service"]
+
+        stack.continue_rollback()
+        assert stack.watch(lambda _events: None) == STUCK
+        assert [one.name for one in stack.unreverted()] == ["Service"]
+    finally:
+        secret("from-the-secret")
+    # A person mends the service by hand; the circuit breaker has given it up, so that it does not try again by itself.
+    definition = service()["taskDefinition"]
+    ecs.update_service(
+        cluster=deployed.stack, service=deployed.stack, taskDefinition=definition, forceNewDeployment=True
+    )
+    wait_for(lambda: service()["deployments"][0]["rolloutState"] == "COMPLETED", "the service")
+    assert deployed.ask()[0] == "1"
+    assert [one.name for one in stack.unreverted()] == ["Service"]
+    stack.continue_rollback(["Service"])
+    assert stack.watch(lambda _events: None) == "UPDATE_ROLLBACK_COMPLETE"
+    assert deployed.ask()[0] == "1"
+
+
 def test_failed_create_deletes_what_was_half_created(site: Any) -> None:
     try:
         assert site.deploy("create", Version="1", Mode="crash") == "ROLLBACK_COMPLETE"
