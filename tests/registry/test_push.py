@@ -187,7 +187,9 @@ def test_the_answer_of_a_registry_that_does_not_read_on(make_image: MakeImage) -
                     while b"\r\n\r\n" not in found:
                         found += connection.recv(4096)
                     content = b'{"errors": [{"code": "DENIED", "message": "not yours"}]}' if b"403" in answer else b""
-                    connection.sendall(b"HTTP/1.1 " + answer + b"\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
+                    connection.sendall(
+                        b"HTTP/1.1 " + answer + b"\r\nContent-Length: %d\r\n\r\n" % len(content) + content
+                    )
                 connection.shutdown(socket.SHUT_WR)
                 while connection.recv(1 << 20):
                     pass

@@ -81,7 +81,7 @@ class Registry:
     def _once(
         self, method: str, path: str, body: bytes | Iterable[memoryview] | None, headers: Mapping[str, str]
     ) -> Answer:
-        """One request, one answer; a body that is no bytes comes with its Content-Length. Raises _DroppedError where another try is worth it."""
+        """One request, one answer; a body in pieces comes with its Content-Length. Raises _DroppedError where another try is worth it."""
         sent = dict(headers) | ({"Authorization": self.authorization} if self.authorization else {})
         if isinstance(body, bytes):
             sent["Content-Length"] = str(len(body))
