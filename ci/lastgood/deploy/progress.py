@@ -71,10 +71,11 @@ class Progress:
     def _crash(self) -> str:
         """How the newest stopped task of this build ended, with its last log lines; empty where ECS knows of none."""
         name = f"{self.session.project}-{self.session.environment.name}"
+        cluster = self.session.environment.parameters.get("ClusterName") or name
         ecs = self.session.client("ecs")
         try:
-            arns = ecs.list_tasks(cluster=name, family=name, desiredStatus="STOPPED")["taskArns"]
-            tasks = ecs.describe_tasks(cluster=name, tasks=arns)["tasks"] if arns else []
+            arns = ecs.list_tasks(cluster=cluster, family=name, desiredStatus="STOPPED")["taskArns"]
+            tasks = ecs.describe_tasks(cluster=cluster, tasks=arns)["tasks"] if arns else []
         except Exception as error:
             return f"its tasks could not be looked at ({error})"
         found = newest_crash(tasks, self.digest)
@@ -85,8 +86,11 @@ class Progress:
         return text + ("\nlast log lines:\n" + "\n".join(lines) if lines else "")
 
     def _log(self, stream: str) -> list[str]:
-        group = f"/lastgood/{self.session.project}/{self.session.environment.name}"
         try:
+            # Its name has the stack's id in it, so that what a failed creation leaves is not in the way of the next one.
+            group = self.session.client("cloudformation").describe_stack_resources(
+                StackName=self.session.environment.stack, LogicalResourceId="LogGroup"
+            )["StackResources"][0]["PhysicalResourceId"]
             events = self.session.client("logs").get_log_events(
                 logGroupName=group, logStreamName=stream, limit=LOG_LINES, startFromHead=False
             )["events"]
