@@ -281,12 +281,25 @@ def demo(options: argparse.Namespace) -> int:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """what this machine has and lacks for lastgood, each with what to do"""
+    """what this machine has and lacks for lastgood, or an environment's account for a release, each with what to do"""
+    if options.environment:
+        return _preflight(options)
     from lastgood.local import doctor as examiner
 
     facts = examiner.examine(Path(options.project))
     _result(options, facts, examiner.render(facts))
     return 0 if all(entry["ok"] for entry in facts) else UsageError.exit_status
+
+
+def _preflight(options: argparse.Namespace) -> int:
+    from lastgood.aws.session import Session
+    from lastgood.preflight import ask, examine
+
+    if options.environment == "local":
+        raise UsageError("the environment `local` is this machine: run `lastgood doctor` without --environment")
+    lines = examine.examine(ask.facts(Session.of(_project(options), options.environment)))
+    _result(options, [line.as_dict() for line in lines], examine.render(lines))
+    return 0 if examine.ready(lines) else UsageError.exit_status
 
 
 def _who() -> str:
@@ -411,7 +424,9 @@ def parser() -> _Parser:
         help="stop the Docker engine, too, if lastgood started it and nobody else uses it",
     )
     verb(demo)
-    verb(doctor)
+    verb(doctor).add_argument(
+        "--environment", "-e", metavar="NAME", help="look at this environment's account, with calls that only read"
+    )
     return top
 
 
