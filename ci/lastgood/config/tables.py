@@ -90,14 +90,14 @@ class ImageSettings(Table, frozen=True, rename="kebab"):
         str | None,
         Meta(
             description="The Debian mirror that packages come from. Without it LASTGOOD_DEBIAN_MIRROR, else the machine's own.",
-            examples=["http://deb.debian.org/debian"],
+            examples=["https://mirror.example.org/debian"],
         ),
     ] = None
     snapshot: Annotated[
         str | None,
         Meta(
             description="A dated archive of Debian packages, asked for those that the mirror has no longer.",
-            examples=["https://snapshot.debian.org/archive/debian"],
+            examples=["https://archive.example.org/debian"],
         ),
     ] = None
     dockerfile: Annotated[
