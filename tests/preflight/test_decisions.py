@@ -168,6 +168,12 @@ def test_network(make: MakeFacts, answers: dict[str, Any], parameters: dict[str,
 
 
 DESCRIBE, VALUE = f"secretsmanager:DescribeSecret {DATABASE}", f"secretsmanager:GetSecretValue {DATABASE}"
+
+
+def key(state: str) -> dict[str, Any]:
+    return {"KeyMetadata": {"KeyId": KEY, "KeyState": state}}
+
+
 RDS = {"DatabaseHost": "db.example", "DatabaseName": "board"}
 
 
@@ -183,9 +189,11 @@ RDS = {"DatabaseHost": "db.example", "DatabaseName": "board"}
          ("wrong", f"Secrets Manager has no {DATABASE}", "make it, or set the ARN of one that there is")),
         ({DESCRIBE: {"ARN": DATABASE, "DeletedDate": 1}}, {},
          ("wrong", "the secret is about to be deleted", "restore it: aws secretsmanager restore-secret")),
-        ({DESCRIBE: {"ARN": DATABASE, "KmsKeyId": KEY}}, {},
-         ("wrong", f"it is encrypted with a key of your own, {KEY}", f"set SecretsKeys to the key's ARN {IN}")),
-        ({DESCRIBE: {"ARN": DATABASE, "KmsKeyId": KEY}}, {"SecretsKeys": KEY}, ("good", "there", "")),
+        ({DESCRIBE: {"ARN": DATABASE, "KmsKeyId": KEY}, f"kms:DescribeKey {KEY}": key("PendingDeletion")}, {},
+         ("wrong", "the key that encrypts it is PendingDeletion: ECS could not read it",
+          "enable the key in KMS, or encrypt the secret with another")),
+        ({DESCRIBE: {"ARN": DATABASE, "KmsKeyId": KEY}, f"kms:DescribeKey {KEY}": key("Enabled")}, {}, ("good", "there", "")),
+        ({DESCRIBE: {"ARN": DATABASE, "KmsKeyId": KEY}, f"kms:DescribeKey {KEY}": DENIED}, {}, ("good", "there", "")),
         ({DESCRIBE: {"ARN": DATABASE, "KmsKeyId": "alias/aws/secretsmanager"}}, {}, ("good", "there", "")),
         ({VALUE: {"keys": ["url"]}}, {"DatabaseSecret": f"{DATABASE}:url::"}, ("good", "there, with url", "")),
         ({VALUE: {"keys": ["uri"]}}, {"DatabaseSecret": f"{DATABASE}:url::"},
@@ -316,9 +324,6 @@ FARGATE = "servicequotas:GetServiceQuota L-3032A538"
          ("load balancers", "wrong", "there are 1, and the quota is 1",
           "ask for more in Service Quotas, or name one that there is by ListenerArn")),
         ({"servicequotas:GetServiceQuota L-53DA6B97": {"Quota": {"Value": 1.0}}}, {"ListenerArn": LISTENER}, None),
-        ({"ecs:DescribeClusters": {"clusters": [{"clusterName": "shared", "status": "ACTIVE"}]}}, {"ClusterName": "shared"}, None),
-        ({"ecs:DescribeClusters": {"clusters": [], "failures": [{"reason": "MISSING"}]}}, {"ClusterName": "shared"},
-         ("cluster", "wrong", "there is no active cluster shared", "make it, or leave ClusterName empty")),
     ],
 )  # fmt: skip
 def test_quotas(make: MakeFacts, answers: dict[str, Any], parameters: dict[str, str], expected: Any) -> None:

@@ -71,11 +71,10 @@ class Progress:
     def _crash(self) -> str:
         """How the newest stopped task of this build ended, with its last log lines; empty where ECS knows of none."""
         name = f"{self.session.project}-{self.session.environment.name}"
-        cluster = self.session.environment.parameters.get("ClusterName") or name
         ecs = self.session.client("ecs")
         try:
-            arns = ecs.list_tasks(cluster=cluster, family=name, desiredStatus="STOPPED")["taskArns"]
-            tasks = ecs.describe_tasks(cluster=cluster, tasks=arns)["tasks"] if arns else []
+            arns = ecs.list_tasks(cluster=name, family=name, desiredStatus="STOPPED")["taskArns"]
+            tasks = ecs.describe_tasks(cluster=name, tasks=arns)["tasks"] if arns else []
         except Exception as error:
             return f"its tasks could not be looked at ({error})"
         found = newest_crash(tasks, self.digest)

@@ -59,7 +59,7 @@ def facts(session: Session) -> Facts:
         _network(asked, parameters)
         _secrets(asked, parameters, region)
         _entrance(asked, parameters)
-        _quotas(asked, parameters)
+        _quotas(asked)
     bootstrap = bundle.path("cloudformation/bootstrap.yml").read_text(encoding="utf-8")
     return Facts(session.project, environment.name, region, environment.url, parameters, asked.answers, bootstrap)
 
@@ -94,6 +94,8 @@ def _secrets(asked: _Asked, parameters: dict[str, str], region: str) -> None:
         found = secrets.named(parameters.get(name, ""))
         if found and found[1] == region:
             there = asked.ask("secretsmanager:DescribeSecret", found[0], SecretId=found[0])
+            if there and secrets.own_key(there):
+                asked.ask("kms:DescribeKey", secrets.own_key(there), KeyId=secrets.own_key(there))
             if there and secrets.wanted(name, parameters):
                 asked.ask("secretsmanager:GetSecretValue", found[0], read=_keys, SecretId=found[0])
 
@@ -116,9 +118,7 @@ def _entrance(asked: _Asked, parameters: dict[str, str]) -> None:
         asked.ask(entrance.RULES, ListenerArn=parameters["ListenerArn"])
 
 
-def _quotas(asked: _Asked, parameters: dict[str, str]) -> None:
-    if parameters.get("ClusterName"):
-        asked.ask(quotas.CLUSTER, clusters=[parameters["ClusterName"]])
+def _quotas(asked: _Asked) -> None:
     for service, quota in (quotas.PROCESSORS, quotas.BALANCERS):
         asked.ask("servicequotas:GetServiceQuota", quota, ServiceCode=service, QuotaCode=quota)
     asked.ask("elasticloadbalancing:DescribeLoadBalancers")

@@ -6,12 +6,11 @@ from lastgood.preflight.line import GOOD, WRONG, Facts, Line
 
 PROCESSORS = ("fargate", "L-3032A538")  # vCPUs of Fargate On-Demand that run at once
 BALANCERS = ("elasticloadbalancing", "L-53DA6B97")  # Application Load Balancers in a region
-CLUSTER = "ecs:DescribeClusters"
 
 
 def lines(facts: Facts) -> list[Line]:
-    """Processors, load balancers, and the cluster that there is already."""
-    return [*_cluster(facts), _processors(facts), *_balancers(facts)]
+    """Processors and load balancers."""
+    return [_processors(facts), *_balancers(facts)]
 
 
 def needed(parameters: dict[str, str]) -> float:
@@ -64,16 +63,3 @@ def _balancers(facts: Facts) -> list[Line]:
             )
         ]
     return [Line("load balancers", GOOD, f"{count} of {value:g}")]
-
-
-def _cluster(facts: Facts) -> list[Line]:
-    name = facts.parameters.get("ClusterName", "")
-    answer = facts.answer(CLUSTER) if name else None
-    if not name:
-        return []
-    unknown = facts.unknown("cluster", CLUSTER)
-    if unknown:
-        return [unknown]
-    if not answer or not [one for one in answer["clusters"] if one["status"] == "ACTIVE"]:
-        return [Line("cluster", WRONG, f"there is no active cluster {name}", "make it, or leave ClusterName empty")]
-    return [Line("cluster", GOOD, name)]

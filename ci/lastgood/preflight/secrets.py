@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from lastgood.preflight.line import GOOD, UNKNOWN, WRONG, Facts, Line
 
@@ -24,6 +26,12 @@ def wanted(name: str, parameters: dict[str, str]) -> list[str]:
     return [found[2]] if found and found[2] else []
 
 
+def own_key(secret: Mapping[str, Any]) -> str:
+    """The KMS key of one's own that encrypts a secret, as DescribeSecret says it; empty where it is AWS's."""
+    key = str(secret.get("KmsKeyId", ""))
+    return "" if "alias/aws/secretsmanager" in key else key
+
+
 def lines(facts: Facts) -> list[Line]:
     """One line a secret."""
     return [_secret(facts, name) for name in NAMES if facts.parameters.get(name) or name != "CacheUrlSecret"]
@@ -36,12 +44,12 @@ def _secret(facts: Facts, name: str) -> Line:
     if not found:
         text = "it is not set" if not value else "it is no whole ARN of a secret, with its six letters at the end"
         return Line(name, WRONG, text, f"make the secret in Secrets Manager and set its ARN in parameters {where}")
-    arn, region, key = found
+    arn, region, part = found
     if region != facts.region:
         return Line(
             name, WRONG, f"the secret is of {region}, the tasks of {facts.region}", "make it there, or replicate it"
         )
-    if key and name == "DatabaseSecret" and facts.parameters.get("DatabaseHost"):
+    if part and name == "DatabaseSecret" and facts.parameters.get("DatabaseHost"):
         return Line(
             name,
             WRONG,
@@ -56,14 +64,10 @@ def _secret(facts: Facts, name: str) -> Line:
         return Line(name, WRONG, f"Secrets Manager has no {arn}", "make it, or set the ARN of one that there is")
     if secret.get("DeletedDate"):
         return Line(name, WRONG, "the secret is about to be deleted", "restore it: aws secretsmanager restore-secret")
-    own = str(secret.get("KmsKeyId", ""))
-    if own and "alias/aws/secretsmanager" not in own and not facts.parameters.get("SecretsKeys"):
-        return Line(
-            name,
-            WRONG,
-            f"it is encrypted with a key of your own, {own}",
-            f"set SecretsKeys to the key's ARN in parameters {where}",
-        )
+    key = facts.answer(f"kms:DescribeKey {own_key(secret)}")
+    if key and key["KeyMetadata"]["KeyState"] != "Enabled":
+        text = f"the key that encrypts it is {key['KeyMetadata']['KeyState']}: ECS could not read it"
+        return Line(name, WRONG, text, "enable the key in KMS, or encrypt the secret with another")
     return _keys(facts, name, arn)
 
 
