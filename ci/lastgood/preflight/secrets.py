@@ -53,8 +53,8 @@ def _secret(facts: Facts, name: str) -> Line:
         return Line(
             name,
             WRONG,
-            f"with DatabaseHost the whole secret is meant, not its key {key}",
-            f"take :{key}:: from its end",
+            f"with DatabaseHost the whole secret is meant, not its key {part}",
+            f"take :{part}:: from its end",
         )
     unknown = facts.unknown(name, f"secretsmanager:DescribeSecret {arn}")
     if unknown:
