@@ -81,17 +81,18 @@ class Progress:
         if not found:
             return ""
         task, text = found
-        lines = self._log(f"web/web/{task['taskArn'].rsplit('/', 1)[-1]}")
+        lines = self._log(task)
         return text + ("\nlast log lines:\n" + "\n".join(lines) if lines else "")
 
-    def _log(self, stream: str) -> list[str]:
+    def _log(self, task: Mapping[str, Any]) -> list[str]:
+        """The last lines that a task's web container wrote, from where its definition sends them; none where they can't be read."""
+        identity = task["taskArn"].rsplit("/", 1)[-1]
         try:
-            # Its name has the stack's id in it, so that what a failed creation leaves is not in the way of the next one.
-            group = self.session.client("cloudformation").describe_stack_resources(
-                StackName=self.session.environment.stack, LogicalResourceId="LogGroup"
-            )["StackResources"][0]["PhysicalResourceId"]
+            definition = self.session.client("ecs").describe_task_definition(taskDefinition=task["taskDefinitionArn"])
+            web = next(one for one in definition["taskDefinition"]["containerDefinitions"] if one["name"] == "web")
+            group = web["logConfiguration"]["options"]["awslogs-group"]
             events = self.session.client("logs").get_log_events(
-                logGroupName=group, logStreamName=stream, limit=LOG_LINES, startFromHead=False
+                logGroupName=group, logStreamName=f"web/web/{identity}", limit=LOG_LINES, startFromHead=False
             )["events"]
         except Exception:
             return []
