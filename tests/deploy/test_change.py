@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 from lastgood.config.project import Environment
-from lastgood.deploy import change, smoke
+from lastgood.deploy import change, reach, smoke
 from lastgood.errors import UsageError
-from lastgood.preflight import reach
 
 ADVICE = (
     '; run this where it can be reached (a runner inside the network) and say so with url = "https://…" below '

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from lastgood import bundle
 from lastgood.aws.session import Session
+from lastgood.deploy import reach
 from lastgood.deploy.place import Place
 from lastgood.deploy.progress import Progress
 from lastgood.deploy.stack import DONE, Stack
 from lastgood.errors import LastgoodError, UsageError
-from lastgood.preflight import reach
 from lastgood.record.release import BuildFacts
 from lastgood.report.terminal import counted, step
 

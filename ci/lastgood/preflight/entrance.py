@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lastgood.preflight import reach
+from lastgood.deploy import reach
 from lastgood.preflight.line import GOOD, NOTE, UNKNOWN, WRONG, Facts, Line
 
 CERTIFICATE, LISTENER, RULES = (
