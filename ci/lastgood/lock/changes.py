@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from debian.debian_support import version_compare
+
 from lastgood.debian.locks import Lock, Package
 from lastgood.python import merge
 from lastgood.report import terminal
@@ -69,6 +71,8 @@ def _reason(one: Package | None, two: Package | None) -> str:
         return "no longer needed"
     if one.version == two.version:
         return "the same version, built anew"
+    if version_compare(two.version, one.version) < 0:
+        return "an older version"
     return "security" if two.archive == _SECURITY else "update"
 
 

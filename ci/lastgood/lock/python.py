@@ -126,12 +126,11 @@ def _difference(before: Compiled, after: Compiled) -> str:
 
 
 def _no_secrets(body: str) -> None:
-    from lastgood.report.text import masked
+    from lastgood.report.text import masked, names_user
 
     for line in body.splitlines():
-        shown = masked(line)
-        if shown != line:
-            named = shown.removesuffix("\\").strip()
+        if names_user(line):
+            named = masked(line).removesuffix("\\").strip()
             raise UsageError(
                 f"{inputs.SOURCE} asks for {named} by an address that holds a user or password, which would stand in the lock: leave them "
                 "out (pip reads them from netrc or its keyring)"
