@@ -99,8 +99,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _show(error: LastgoodError) -> None:
-    text = str(error)
-    print(f"lastgood: {text}", file=sys.stderr)
+    from lastgood.report import terminal
+    from lastgood.report.text import masked
+
+    text = masked(str(error))
+    terminal.complain(text)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         from lastgood.report import github
 

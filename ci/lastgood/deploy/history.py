@@ -7,6 +7,7 @@ from typing import Any
 from lastgood.aws.errors import explained
 from lastgood.deploy.place import Place
 from lastgood.report.terminal import table
+from lastgood.report.text import masked
 
 
 @explained
@@ -29,7 +30,7 @@ def render_history(releases: list[dict[str, Any]]) -> str:
             one["build"],
             one["who"],
             one["started"][:19].replace("T", " "),
-            (one["cause"] or one["reason"]).partition("\n")[0][:60],
+            masked(one["cause"] or one["reason"]).partition("\n")[0][:60],
         )
         for one in releases
     ]

@@ -11,6 +11,7 @@ from debian.debian_support import version_compare
 from lastgood.debian.locks import Lock, Package
 from lastgood.python import merge
 from lastgood.report import terminal
+from lastgood.report.text import cell
 
 _SECURITY = "debian-security"
 
@@ -163,7 +164,7 @@ def markdown(changes: list[Change]) -> str:
     lines = [f"**{len(changes)} packages change, {secure} of them for security.**", ""]
     lines += [f"| {' | '.join(_HEADER)} |", f"|{' --- |' * len(_HEADER)}"]
     for row in _rows(sorted(changes, key=lambda change: not change.security)):
-        cells = [cell.replace("|", "\\|") for cell in row]
+        cells = [cell(one) for one in row]
         if cells[-1] == "security":
             cells[-1] = "**security**"
         lines.append(f"| {' | '.join(cells)} |")

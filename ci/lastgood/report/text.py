@@ -7,6 +7,7 @@ address would leave its password without what tells that it is one. Then it is m
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 
@@ -14,50 +15,49 @@ _NAMES = (
     r"(?:pass(?:word|wd|phrase)|pwd|secret(?:[_-]?(?:access[_-]?)?key|[_-]?string|[_-]?value)?|token|api[_-]?key|access[_-]?key|"
     r"private[_-]?key|signature|credentials?)(?:_\w{1,40})?[\"']?"
 )
-_VALUE = r"""(?:"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|[^\s"']\S*)"""
+_VALUE = r"""(?!\*\*\*)(?:"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|[^\s"']\S*)"""
 _SCHEME = r"([a-zA-Z][a-zA-Z0-9+.-]{0,20}://)"
+# Compiled where they are first used: most commands end without that.
 _SECRETS = (
     # scheme://user:password@host, where the password may hold what it should not (/ @ # ?); but not host:8000/path@version
-    (re.compile(rf"{_SCHEME}[^\s/?#@:'\"<>]*:(?!\d{{1,5}}/)\S{{0,1000}}@"), r"\1***@"),
-    (re.compile(rf"{_SCHEME}[^\s/?#@:.'\"<>]+/\S{{0,1000}}@(?=[\w-]+[.:/])"), r"\1***@"),
-    (re.compile(rf"{_SCHEME}[^\s/?#'\"<>]*@"), r"\1***@"),
+    (rf"{_SCHEME}[^\s/?#@:'\"<>]*:(?!\d{{1,5}}/)\S{{0,1000}}@", r"\1***@"),
+    (rf"{_SCHEME}[^\s/?#@:.'\"<>]+/\S{{0,1000}}@(?=[\w-]+[.:/])", r"\1***@"),
+    (rf"{_SCHEME}[^\s/?#'\"<>]*@\S{{0,1000}}@(?=[\w-]+[.:/])", r"\1***@"),
+    (rf"{_SCHEME}[^\s/?#'\"<>]*@", r"\1***@"),
     (
-        re.compile(
-            r"(?i)(authorization[\"']?\s{0,3}[:=]\s{0,3}[\"']?)(?:(?:bearer|basic|token|digest|negotiate)\s+)?[^\s\"']+"
-        ),
+        r"(?i)(authorization[\"']?\s{0,3}[:=]\s{0,3}[\"']?)(?:(?:bearer|basic|token|digest|negotiate)\s+)?[^\s\"']+",
         r"\1***",
     ),
-    (re.compile(r"(?i)(\bbearer\s+)[\w.~+/=-]{8,}"), r"\1***"),
+    (r"(?i)(\bbearer\s+)[\w.~+/=-]{8,}", r"\1***"),
     # password=…, "password": …, password: …; but not name==1.0, nor secretsmanager:GetSecretValue
-    (re.compile(rf"(?i)({_NAMES}\s{{0,3}}=(?!=)\s{{0,3}}){_VALUE}"), r"\1***"),
-    (re.compile(rf"(?i)({_NAMES}(?:(?<=[\"'])\s{{0,3}}:\s{{0,3}}|:\s+(?=\S))){_VALUE}"), r"\1***"),
-    (re.compile(r"(?i)((?<![a-z])(?:password|passwd|pwd):)(?=[^\s:/])\S+"), r"\1***"),
-    (re.compile(r"\b(A[KS]IA)[A-Z0-9]{16}\b"), r"\1***"),
-    (re.compile(r"\b(gh[pousr]_|github_pat_|glpat-|xox[abprs]-|[sr]k_live_|pypi-AgE)[\w-]{10,}"), r"\1***"),
-    (re.compile(r"(-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----)(?:(?!-----END)[\s\S])*"), r"\1 *** "),
+    (rf"(?i)({_NAMES}\s{{0,3}}=(?!=)\s{{0,3}}){_VALUE}", r"\1***"),
+    (rf"(?i)({_NAMES}(?:(?<=[\"'])\s{{0,3}}:\s{{0,3}}|:\s+(?=\S))){_VALUE}", r"\1***"),
+    (r"(?i)((?<![a-z])(?:password|passwd|pwd):)(?=[^\s:/])\S+", r"\1***"),
+    (r"\b(A[KS]IA)[A-Z0-9]{16}\b", r"\1***"),
+    (r"\b(gh[pousr]_|github_pat_|glpat-|xox[abprs]-|[sr]k_live_|pypi-AgE)[\w-]{10,}", r"\1***"),
+    (r"(-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----)(?:(?!-----END)[\s\S])*", r"\1 *** "),
 )
-_PLAIN = re.compile(
-    r"(?i)://|pass|pwd|secret|token|key|signature|credential|authorization|bearer|A[KS]IA|gh[pousr]_|glpat|xox|_live_|pypi"
-)
-_CREDENTIALS = _SECRETS[2][0]
+_PLAIN = r"(?i)://|pass|pwd|secret|token|key|signature|credential|authorization|bearer|A[KS]IA|gh[pousr]_|github_pat|glpat|xox|_live_|pypi"
+_CREDENTIALS = _SECRETS[3][0]
 # C0 and C1 with escape and 8-bit CSI, line and paragraph separators, and what turns the direction of writing round.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-_PAINT = re.compile(r"(\x1b\[(?:0|1|31|32)m)")  # what report/terminal.py itself writes
-_COMMAND = re.compile(r"^(\s*)::", re.MULTILINE)
+_CONTROL = "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+_BUT_LINES = _CONTROL.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f")
+_PAINT = r"(\x1b\[(?:0|1|31|32)m)"  # what report/terminal.py itself writes
+_COMMAND = r"(?m)^(\s*)::"
 
 
 def masked(text: str) -> str:
     """`text` with the passwords, tokens and keys in it replaced by `***`. To be called before anything is cut off."""
-    if not _PLAIN.search(text):
+    if not re.search(_PLAIN, text):
         return text
     for pattern, instead in _SECRETS:
-        text = pattern.sub(instead, text)
+        text = re.sub(pattern, instead, text)
     return text
 
 
 def names_user(text: str) -> bool:
     """Whether an address in `text` holds a user or a password."""
-    return bool(_CREDENTIALS.search(text))
+    return bool(re.search(_CREDENTIALS, text))
 
 
 def head(text: str, count: int) -> str:
@@ -72,24 +72,34 @@ def tail(text: str, count: int) -> str:
 
 def readable(name: str) -> str:
     """A file name in no encoding, its odd bytes shown as `\\xff`; control characters as `line` shows them."""
-    return line(os.fsencode(name).decode("utf-8", "backslashreplace"))
+    with contextlib.suppress(UnicodeEncodeError):  # a surrogate that stands for no byte
+        name = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return line(name)
 
 
 def line(text: str) -> str:
     """`text` in one line: what a terminal would obey is shown as an escape, as `\\n` and `\\x1b`."""
-    return _CONTROL.sub(_escape, text)
+    return re.sub(_CONTROL, _escape, text)
 
 
 def shown(text: str) -> str:
-    """`text` as it may be printed: with its lines and our own colours, and nothing else that a terminal or a CI system obeys.
+    """`text` as it may be printed: with its lines, tabs and our own colours, and nothing else that a terminal or a CI system obeys.
 
     GitHub takes a line that begins with `::` (after spaces) for a command, and `##[` anywhere in one.
     """
-    parts = _PAINT.split(text.replace("\r\n", "\n"))
-    plain = "".join(part if at % 2 else "\n".join(map(line, part.split("\n"))) for at, part in enumerate(parts))
+    parts = re.split(_PAINT, text.replace("\r\n", "\n"))
+    plain = "".join(part if at % 2 else re.sub(_BUT_LINES, _escape, part) for at, part in enumerate(parts))
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return plain
-    return _COMMAND.sub(r"\1\\::", plain).replace("##[", "##\\[")
+    return re.sub(_COMMAND, r"\1\\::", plain).replace("##[", "##\\[")
+
+
+def in_json(document: str) -> str:
+    """A JSON document as it may be printed: the same data, and nothing that a terminal or a CI system obeys."""
+    plain = "\n".join(
+        re.sub(_CONTROL, lambda found: f"\\u{ord(found.group()):04x}", part) for part in document.split("\n")
+    )
+    return plain.replace("##[", "##\\u005b")
 
 
 def cell(text: str) -> str:
