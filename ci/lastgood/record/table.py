@@ -15,6 +15,7 @@ import contextlib
 from typing import Any
 
 from lastgood.record.release import BuildFacts, Release, now
+from lastgood.report.text import head
 
 
 class Record:
@@ -98,7 +99,7 @@ class Record:
     def failed(self, release: Release, cause: str, *, undone: list[str], applied: list[str]) -> Release:
         """Ends a pending release as `failed`; last good stays what it was. Nothing happens to one that has already ended."""
         ended = self._end(
-            release.number, "pending", "failed", now(), cause=cause[:4000], undone=undone, applied=applied
+            release.number, "pending", "failed", now(), cause=head(cause, 4000), undone=undone, applied=applied
         )
         write = {name: value for name, value in ended["Update"].items() if name != "TableName"}
         with contextlib.suppress(self.table.meta.client.exceptions.ConditionalCheckFailedException):

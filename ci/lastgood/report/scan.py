@@ -85,7 +85,7 @@ def _headline(facts: Mapping[str, Any]) -> str:
 
 
 def _growth_title(growth: Mapping[str, Any]) -> str:
-    return f"{delta(growth['compressed'])} against {growth['against']}"
+    return line(f"{delta(growth['compressed'])} against {growth['against']}")
 
 
 def _causes(growth: Mapping[str, Any]) -> list[str]:
@@ -94,7 +94,7 @@ def _causes(growth: Mapping[str, Any]) -> list[str]:
     rest = causes[_CAUSES:]
     if rest:
         shown.append(f"{delta(sum(one['compressed'] for one in rest))}: {len(rest)} others")
-    return shown or ["nothing weighs more or less"]
+    return [line(one) for one in shown] or ["nothing weighs more or less"]
 
 
 def _row(one: Mapping[str, Any]) -> list[str]:
@@ -150,7 +150,7 @@ def _remarks(facts: Mapping[str, Any]) -> list[str]:
             f"{audited['without_a_fix']} known vulnerabilities of Debian packages have no fix in this release yet"
         )
     lines += [f"not checked: {what}" for what in audited["not_checked"]]
-    return [*lines, _costs(facts["cost"])]
+    return [line(one) for one in (*lines, _costs(facts["cost"]))]
 
 
 def _vulnerable(facts: Mapping[str, Any]) -> bool:
