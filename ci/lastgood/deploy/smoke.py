@@ -52,7 +52,7 @@ def verdict(health: Health, digest: str, *, ahead: bool = False) -> str:
 
 def ask(url: str, timeout: float = 5.0) -> Health:
     """Asks the application once how it is; `timeout` is in seconds. Never raises."""
-    if not url.startswith(("http://", "https://")):
+    if not url.lower().startswith(("http://", "https://")):
         return Health(
             0,
             detail=f"{line(masked(url))} is no address of a site: set url in pyproject.toml to one with http:// or https://",

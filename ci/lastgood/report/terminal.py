@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from lastgood.report.text import in_json, line, shown
+from lastgood.report.text import in_json, line, masked, shown
 
 _WIDTH = 100
 _lock = threading.RLock()
@@ -88,11 +88,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
 
 
 def say(text: str) -> None:
-    """One line (or several) of progress on standard error, above any running clock."""
+    """One line (or several) of progress on standard error, above any running clock; what looks like a secret is masked."""
     with _lock:
         _erase()
         indent = "  " * len(_open)
-        for part in text.split("\n"):
+        for part in masked(text).removesuffix("\n").split("\n"):
             _print(f"{indent}{part}".rstrip())
         for step_ in _open:
             step_.has_children = True
