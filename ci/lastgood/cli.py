@@ -15,6 +15,7 @@ from lastgood.errors import LastgoodError, Refused, UsageError
 
 if TYPE_CHECKING:
     from lastgood.config.project import Project
+    from lastgood.image.built import Image
     from lastgood.lock.changes import Change
 
 _EPILOG = """\
@@ -91,6 +92,12 @@ def build(options: argparse.Namespace) -> None:
         shown.note(f"{image.build}, {megabytes(image.size)}")
         for limit in image.limits:
             say(f"· not guaranteed: {limit}")
+    if options.layout:
+        from lastgood.image import layout
+
+        with step("OCI layout") as shown:
+            layout.write(image, Path(options.layout))
+            shown.note(options.layout)
     if options.load:
         with step("load into Docker") as shown:
             shown.note(builder.load(image, f"{project.name}:{image.build}"))
@@ -99,6 +106,20 @@ def build(options: argparse.Namespace) -> None:
     ]
     _result(options, image.as_dict(), "\n".join([f"build {image.build}", *lines, image.digest]))
     return None
+
+
+def _built(options: argparse.Namespace, project: Project) -> Image:
+    """The build that a command is about: that of --layout, every byte of it checked, else the last one of this machine."""
+    from lastgood.image import build as builder
+    from lastgood.image import layout
+    from lastgood.report.terminal import step
+
+    if not options.layout:
+        return builder.last(project.state)
+    with step("check the layout") as shown:
+        image = layout.read(Path(options.layout), project.state)
+        shown.note(image.digest)
+    return image
 
 
 def _explain(options: argparse.Namespace, project: Project) -> None:
@@ -115,14 +136,13 @@ def _explain(options: argparse.Namespace, project: Project) -> None:
 def scan(options: argparse.Namespace) -> None:
     """weigh the last build and say why it grew; find what it lacks to run, and what must not be in it"""
     from lastgood.deploy.place import Place
-    from lastgood.image import build as builder
     from lastgood.report import github, sarif, terminal, treemap
     from lastgood.report import scan as report
     from lastgood.scan import against, measure
     from lastgood.scan.findings import RULES
 
     project = _project(options)
-    image = builder.last(project.state)
+    image = _built(options, project)
     chosen = against.options(
         project.image,
         project.state / "builds",
@@ -167,14 +187,16 @@ def push(options: argparse.Namespace) -> None:
     """push the last build to the environment's registry, only what is missing there"""
     from lastgood.cache import store
     from lastgood.deploy.place import Place
-    from lastgood.image import build as builder
+    from lastgood.image import layout
     from lastgood.local import handover
     from lastgood.registry import ecr, pushed
     from lastgood.registry import push as pusher
     from lastgood.scan import contents
 
     project = _project(options)
-    image = builder.last(project.state)
+    image = _built(options, project)
+    if options.commit:
+        layout.of_commit(image, options.commit)
     place = Place.of(project, options.environment)
     with store.using(store.cache()):
         facts = pusher.push(image, ecr.find(place.session))
@@ -351,8 +373,11 @@ def parser() -> _Parser:
     sub = verb(build)
     sub.add_argument("--allow-dirty", action="store_true", help="also with changes that are not committed")
     sub.add_argument("--load", action="store_true", help="load the image into the Docker engine, too")
+    sub.add_argument(
+        "--layout", metavar="FOLDER", help="write the image as an OCI layout, too: what --layout of scan and push take"
+    )
     sub.add_argument("--explain", action="store_true", help="build nothing; show what each step of trimming saves")
-    sub = _environment(verb(scan))
+    sub = _layout(_environment(verb(scan)))
     sub.add_argument(
         "--against",
         metavar="BUILD",
@@ -374,7 +399,10 @@ def parser() -> _Parser:
     sub.add_argument("--sarif", metavar="FILE", help="write the findings as SARIF 2.1.0, too")
     sub.add_argument("--treemap", metavar="FILE", help="write a picture of what is in the image, too (SVG)")
     verb(sbom).add_argument("--output", metavar="FILE", help="where to write it (default: standard output)")
-    _environment(verb(push))
+    sub = _layout(_environment(verb(push)))
+    sub.add_argument(
+        "--commit", default="", metavar="SHA", help="refuse a build that does not say it was made from that commit"
+    )
     sub = verb(cache)
     sub.add_argument("--prune", action="store_true", help="remove what was not used for long, and what is too much")
     sub.add_argument("--clear", action="store_true", help="remove everything but what the newest builds need")
@@ -428,6 +456,12 @@ def _upgrade(sub: _Parser) -> None:
 def _environment(sub: _Parser) -> _Parser:
     default = os.environ.get("LASTGOOD_ENVIRONMENT", "local")
     sub.add_argument("--environment", "-e", default=default, metavar="NAME", help=f"which one (default: {default})")
+    return sub
+
+
+def _layout(sub: _Parser) -> _Parser:
+    help_ = "the image of that OCI layout, every byte of it checked, instead of this machine's last build"
+    sub.add_argument("--layout", metavar="FOLDER", help=help_)
     return sub
 
 
