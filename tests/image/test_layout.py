@@ -351,3 +351,25 @@ def test_a_layer_of_the_cache_is_what_its_blob_holds(make_image: MakeImage) -> N
         f"layer base is not what the image says of it (its blob is {oci.digest(packed)}, not {layer.digest}): it is neither scanned nor "
         "pushed; remove it with `lastgood cache --clear`, and build again"
     )
+
+
+def test_only_debians_files_are_claimed(build: Build, tmp_path: Path) -> None:
+    image = build("linux/amd64")
+    owned = tmp_path / "owners.json"
+    owned.write_text(
+        json.dumps({"etc/a": "debian:libc6", "usr/b.py": "python:django", "opt/c": "lastgood"}), encoding="utf-8"
+    )
+    base = dataclasses.replace(image.layers[0], owners=owned)
+    parts = (base, image.layers[1])
+    image = dataclasses.replace(image, layers=parts, variants=(dataclasses.replace(image.variants[0], layers=parts),))
+    layout.write(image, tmp_path / "layout")
+    again = layout.read(tmp_path / "layout", tmp_path / "other")
+    assert [layer.claimed for layer in again.layers] == [True, False]
+    assert again.layers[0].owners is not None
+    assert json.loads(again.layers[0].owners.read_bytes()) == {"etc/a": "debian:libc6"}
+
+
+@pytest.mark.parametrize("owner", ["python:django", "debian:../x", "debian:x\n## accepted", 7, {"a": "b"}])
+def test_another_claim_is_refused(forger: Forger, owner: object) -> None:
+    (forger.folder / "owners.json").write_bytes(oci.encode({"sha256:x": {"etc/a": owner}}))
+    assert refusal(forger) == "its owners.json names something else than Debian's packages"

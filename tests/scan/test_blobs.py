@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import json
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lastgood.config.project import Budget
 from lastgood.errors import UsageError
 from lastgood.image import compress
 from lastgood.image.layers import Layer
-from lastgood.scan import layer, measure
+from lastgood.scan import elf, layer, measure
 
 SETUID = {"mode": 0o4755}
 
@@ -106,3 +108,32 @@ def test_what_an_engine_might_read_differently_is_refused(tmp_path: Path, body: 
     with pytest.raises(UsageError) as caught:
         layer.read(packed(tmp_path, body))
     assert str(caught.value) == said
+
+
+def claimed(image: Any, claims: dict[str, str], folder: Path) -> Any:
+    """The image as another job hands it over, which claims these owners."""
+    (folder / "claims.json").write_text(json.dumps(claims), encoding="utf-8")
+    parts = tuple(dataclasses.replace(one, owners=folder / "claims.json", claimed=True) for one in image.layers)
+    return dataclasses.replace(image, layers=parts, variants=())
+
+
+def test_a_claim_explains_and_hides_nothing(plant: Any, distribution: Any, tmp_path: Path) -> None:
+    top = "usr/local/lib/python3.13/dist-packages"
+    content = distribution("alpha", "1", {"alpha/__init__.py": b"x" * 900}) | {"lost/file": b"y" * 900}
+    claims = {"lost/file": "debian:lost-and-found", f"{top}/alpha/__init__.py": "debian:libc6"}
+    limits = Budget(total=10**6, distributions={"alpha": 10})
+    plain, told = plant(build="plain", app=content), claimed(plant(build="told", app=content), claims, tmp_path)
+    before, after = measure.scan(plain, limits), measure.scan(told, limits)
+    names = [{one["owner"]: one["unpacked"] for one in facts["owners"]} for facts in (before, after)]
+    assert names[0]["unattributed"] == names[1]["debian:lost-and-found"] == 900
+    assert names[0]["python:alpha"] == names[1]["python:alpha"]
+    assert [one["rule"] for one in after["findings"]] == ["budget"] == [one["rule"] for one in before["findings"]]
+
+
+def test_a_claim_does_not_make_an_openssl_debians(plant: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    brought = elf.Elf(machine="x86_64", bits=64, openssl="OpenSSL 1.0.2k")
+    monkeypatch.setattr(elf, "parse", lambda _content: brought)
+    content = {"opt/vendor/tool": b"\x7fELF"}
+    told = claimed(plant(app=content), {"opt/vendor/tool": "debian:libssl3"}, tmp_path)
+    for image in (plant(build="plain", app=content), told):
+        assert "second-openssl" in found(image)

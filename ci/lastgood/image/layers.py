@@ -27,7 +27,8 @@ class Layer:
     """One layer: its files lie in `blob`, a tar that is compressed as `media_type` says. Sizes are in bytes.
 
     There is one copy of them: what is scanned or loaded is taken from the very bytes that are pushed (`unpacked`).
-    `owners` is the file that says which package or distribution each path is of, where one does.
+    `owners` is the file that says which package or distribution each path is of, where one does; `claimed` where another job says so, which
+    may explain a report and decides nothing.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Layer:
     compressed: int
     media_type: str = compress.TYPES["zstd"]
     owners: Path | None = None
+    claimed: bool = False
 
     def as_dict(self) -> dict[str, object]:
         """JSON-able facts."""
@@ -47,7 +49,7 @@ class Layer:
     @classmethod
     def of(cls, data: Mapping[str, object]) -> Layer:
         """From `as_dict`. What an older lastgood wrote there beside it (the path of a tar) is passed over."""
-        known = {field.name: data[field.name] for field in fields(cls)}
+        known = {field.name: data[field.name] for field in fields(cls) if field.name in data}
         paths = {name: Path(str(data[name])) if data[name] else None for name in ("blob", "owners")}
         return cls(**known | paths)  # type: ignore[arg-type]
 
@@ -94,7 +96,7 @@ def unpacked(layer: Layer) -> Iterator[IO[bytes]]:
                 while piece := tar.read(_PIECE):
                     if tar.size > LARGEST:
                         raise UsageError(
-                            f"layer {layer.name} unpacks to more than {LARGEST} bytes: it is not looked at"
+                            f"layer {layer.name} unpacks to more than {LARGEST} bytes: it is neither scanned nor pushed"
                         )
                     file.write(piece)
                 while packed.read(_PIECE):

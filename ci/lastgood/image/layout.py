@@ -3,7 +3,8 @@
 Shape: https://github.com/opencontainers/image-spec/blob/main/image-layout.md. The job that wrote it has run the project's code, so nothing
 in it is believed: every document and blob must be what the digest above it names, every layer must unpack to its diff_id, and nothing may
 stand in it that `write` would not have written. What can't be proved that way (commit, version) stays a claim, which the one who reads it
-compares with what he knows. Owners of files are left out on purpose: the scan of the other side finds them in the image itself.
+compares with what he knows. So does which Debian package a file is of, where the image itself does not say it: reports show it, no rule
+asks it.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import re
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from lastgood.cache import store
 from lastgood.errors import Refused, UsageError
-from lastgood.image import built, compress, layers, oci
+from lastgood.image import built, compress, layers, oci, owners
 from lastgood.image.built import Image, Variant
 from lastgood.image.layers import Layer
 from lastgood.platform import ALL
@@ -28,6 +29,8 @@ _MARK = {"imageLayoutVersion": "1.0.0"}
 _NAME = "org.opencontainers.image.ref.name"
 _DOCUMENT = 4 << 20  # bytes: registries take no larger manifest
 _LAYERS = 127  # the most that engines can put over one another
+_OWNERS = 64 << 20
+_PACKAGE = re.compile(r"debian:[a-z0-9][a-z0-9+.-]{1,100}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _DESCRIPTOR = frozenset({"mediaType", "digest", "size"})
 # What is claimed of a build, and how it may look: it is shown to people and written into the release record.
@@ -85,8 +88,19 @@ def _fill(image: Image, folder: Path) -> None:
         "annotations": {_NAME: image.build},
     }
     index = {"schemaVersion": 2, "mediaType": oci.INDEX_TYPE, "manifests": [entry]}
+    owned = {
+        layer.diff_id: _debian(layer.owners) for variant in image.variants for layer in variant.layers if layer.owners
+    }
+    if owned:
+        (folder / owners.NAME).write_bytes(oci.encode(owned))
     (folder / "index.json").write_bytes(oci.encode(index))
     (folder / "oci-layout").write_bytes(oci.encode(_MARK))
+
+
+def _debian(file: Path) -> dict[str, str]:
+    """What a layer's owners.json says of Debian's files: of a distribution's its RECORD does, which is in the image."""
+    found: dict[str, str] = json.loads(file.read_bytes())
+    return {path: owner for path, owner in found.items() if owner.startswith("debian:")}
 
 
 def _put(blobs: Path, body: bytes) -> str:
@@ -140,7 +154,7 @@ class _Reader:
         claims = parts[0][1]
         if any(other != claims for _, other, _ in parts):
             self.refuse("its platforms are of several builds")
-        return self.written(state, top, claims, parts)
+        return self.written(state, top, claims, parts, self.owners())
 
     def platforms(self, top: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """{platform: the descriptor of its manifest} of an index."""
@@ -223,10 +237,25 @@ class _Reader:
             self.refuse(str(error).partition(": it is neither")[0])
         return Layer(name, file, diff_id, layer.digest, size, layer.compressed, media_type)
 
-    def document(self, file: Path, what: str) -> tuple[dict[str, Any], bytes]:
+    def owners(self) -> dict[str, dict[str, str]]:
+        """{diff_id: {path: Debian's package}}, as it is claimed."""
+        if not (self.folder / owners.NAME).exists():
+            return {}
+        data, _ = self.document(self.folder / owners.NAME, owners.NAME, _OWNERS)
+        for said in data.values():
+            names = (
+                set(said.values())
+                if isinstance(said, dict) and all(isinstance(one, str) for one in said.values())
+                else {""}
+            )
+            if not all(_PACKAGE.fullmatch(name) for name in names):
+                self.refuse(f"its {owners.NAME} names something else than Debian's packages")
+        return data
+
+    def document(self, file: Path, what: str, most: int = _DOCUMENT) -> tuple[dict[str, Any], bytes]:
         """A JSON object and its bytes."""
         try:
-            if file.is_symlink() or not file.is_file() or file.stat().st_size > _DOCUMENT:
+            if file.is_symlink() or not file.is_file() or file.stat().st_size > most:
                 self.refuse(f"its {what} is missing, no plain file, or too large")
             body = file.read_bytes()
             data = json.loads(body)
@@ -265,6 +294,7 @@ class _Reader:
         top: Mapping[str, Any],
         claims: Mapping[str, str],
         parts: Sequence[tuple[Variant, dict[str, str], tuple[bytes, bytes]]],
+        owned: Mapping[str, Mapping[str, str]],
     ) -> Image:
         digest = str(top["digest"])
         target = state / "layouts" / digest.removeprefix("sha256:")[:24]
@@ -273,7 +303,17 @@ class _Reader:
                 store.write(target / built.name(kind, position, variant), body)
         if len(parts) > 1:
             store.write(target / "index.json", self.blob(top, "index")[1])
-        first = parts[0][0]
+        variants = []
+        for variant, _, _ in parts:
+            said = []
+            for layer in variant.layers:
+                file = target / f"owners-{layer.diff_id.removeprefix('sha256:')[:24]}.json"
+                if layer.diff_id in owned:
+                    store.write(file, oci.encode(owned[layer.diff_id]))
+                    layer = replace(layer, owners=file, claimed=True)
+                said.append(layer)
+            variants.append(replace(variant, layers=tuple(said)))
+        first = variants[0]
         return Image(
             build=claims["lastgood.build"],
             commit=claims["org.opencontainers.image.revision"],
@@ -286,7 +326,7 @@ class _Reader:
             unpacked=first.unpacked,
             layers=first.layers,
             folder=target,
-            variants=tuple(variant for variant, _, _ in parts),
+            variants=tuple(variants),
         )
 
 

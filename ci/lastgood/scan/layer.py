@@ -61,7 +61,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Facts:
-    """What was read of one layer. `texts` are files that name owners, `shebangs` first lines of programs, `secrets` what was found."""
+    """What was read of one layer. `texts` are files that name owners, `shebangs` first lines of programs, `secrets` what was found.
+
+    `owners` is what the build wrote down of its own files, `claims` what another job says that it wrote down.
+    """
 
     name: str
     digest: str
@@ -73,6 +76,7 @@ class Facts:
     loads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     secrets: Mapping[str, tuple[secrets.Hit, ...]] = field(default_factory=dict)
     owners: Mapping[str, str] = field(default_factory=dict)
+    claims: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def unpacked(self) -> int:
@@ -108,7 +112,8 @@ def read(layer: Layer) -> Facts:
         shebangs=data["shebangs"],
         loads={path: tuple(names) for path, names in data["loads"].items()},
         secrets={path: tuple(secrets.Hit(*hit) for hit in hits) for path, hits in data["secrets"].items()},
-        owners=_owners(getattr(layer, "owners", None)),
+        owners={} if layer.claimed else _owners(layer.owners),
+        claims=_owners(layer.owners) if layer.claimed else {},
     )
 
 
@@ -120,10 +125,10 @@ def _kept(file: Path) -> dict[str, Any] | None:
     return data
 
 
-def _owners(file: Path | str | None) -> dict[str, str]:
-    if file is None or not Path(file).is_file():
+def _owners(file: Path | None) -> dict[str, str]:
+    if file is None or not file.is_file():
         return {}
-    data: dict[str, str] = json.loads(Path(file).read_text(encoding="utf-8"))
+    data: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
     return data
 
 
