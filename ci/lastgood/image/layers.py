@@ -6,17 +6,18 @@ import contextlib
 import hashlib
 import io
 import json
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import IO
 
-from lastgood import tar
 from lastgood.cache import store
 from lastgood.errors import UsageError
 from lastgood.image import compress
+
+TYPE_CHECKING = False  # typing's own costs 2 ms at every start; type checkers know the name
+if TYPE_CHECKING:
+    from typing import IO
 
 LARGEST = 16 << 30  # bytes that a layer may unpack to: what unpacks to more than a task's disk holds is no image
 _PIECE = 1 << 20
@@ -122,6 +123,8 @@ def _damaged(layer: Layer, why: str) -> UsageError:
 
 def seal(name: str, file: Path, method: str = "zstd", *, once: bool = True) -> Layer:
     """Replaces a layer's tar by its compressed form, and names both forms by their sha256. `once` takes the level for what is kept."""
+    import tarfile  # not for a build that is there already
+
     body = file.read_bytes()
     packed = compress.compress(body, method, once=once)
     blob = file.with_suffix(f".tar.{compress.SUFFIXES[method]}")
@@ -147,6 +150,8 @@ def moved(layer: Layer, folder: Path) -> Layer:
 
 def kept(name: str, key: str, method: str, trees: Callable[[], list[tuple[Path, str]]], *, once: bool = True) -> Layer:
     """The layer of that key, written from `trees()` unless the cache has it."""
+    from lastgood import tar
+
     recipe = hashlib.sha256(f"{key}\0{tar.RECIPE}\0{compress.RECIPE}\0{once}".encode()).hexdigest()
     target = store.cache() / "layers" / f"{name}-{recipe[:24]}-{method}"
 
