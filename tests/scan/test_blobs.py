@@ -94,7 +94,11 @@ def test_names_are_those_that_an_engine_makes_of_them(tmp_path: Path) -> None:
         ),
         (
             archive(("app/../bin/sh", FILE, b"1")) + bytes(1024),
-            "layer x: app/../bin/sh has a name that leads up, which is not scanned: give it another one",
+            "layer x: 'app/../bin/sh' has a name that leads up or holds control characters: give it another one",
+        ),
+        (
+            archive(("app/a\n::error::b", FILE, b"1")) + bytes(1024),
+            "layer x: 'app/a\\n::error::b' has a name that leads up or holds control characters: give it another one",
         ),
         (
             archive(("etc/a", b"V", b"")) + bytes(1024),
@@ -102,7 +106,7 @@ def test_names_are_those_that_an_engine_makes_of_them(tmp_path: Path) -> None:
         ),
         (b"no tar at all" * 100, "layer x is no tar that can be read (invalid header): build again"),
     ],
-    ids=["damaged header", "behind the end", "leads up", "kind", "no tar"],
+    ids=["damaged header", "behind the end", "leads up", "control", "kind", "no tar"],
 )
 def test_what_an_engine_might_read_differently_is_refused(tmp_path: Path, body: bytes, said: str) -> None:
     with pytest.raises(UsageError) as caught:

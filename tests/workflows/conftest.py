@@ -71,7 +71,7 @@ _PYTHON = "outputs:\n  python-path:\n    description: the interpreter\n    value
 def down_level(text: str) -> str:
     """A workflow or action as act understands it: `$/…` by its full name, and no keys that are newer than act."""
     text = re.sub(r"(uses: +)\$/(\S+)", rf"\1{BUNDLE}/\2@{TAG}", text)
-    return re.sub(r"^ +(queue|deployment|cache-mode): .*\n", "", text, flags=re.MULTILINE)
+    return re.sub(r"^ *(queue|deployment|cache-mode): .*\n", "", text, flags=re.MULTILINE)
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -36,6 +36,7 @@ _PLAIN = frozenset({tarfile.REGTYPE, tarfile.AREGTYPE, *_KINDS})
 _TEXTS = re.compile(
     r"\.(dist|egg)-info/(RECORD|METADATA|PKG-INFO)$|^var/lib/dpkg/(status$|status\.d/|info/[^/]+\.list$)|^etc/ld\.so\.conf"
 )
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _PROGRAM = 0o111
 
 
@@ -175,9 +176,10 @@ def _members(layer: Layer, raw: IO[bytes]) -> list[tarfile.TarInfo]:
             raise UsageError(
                 f"layer {layer.name}: {readable(member.name)} is of a kind that is not scanned: leave it out"
             )
-        if ".." in member.name.split("/"):
+        # No engine minds the second kind; a terminal, a log and a job's summary do.
+        if ".." in member.name.split("/") or _CONTROL.search(member.name):
             raise UsageError(
-                f"layer {layer.name}: {readable(member.name)} has a name that leads up, which is not scanned: give it another one"
+                f"layer {layer.name}: {member.name!r} has a name that leads up or holds control characters: give it another one"
             )
     return members
 
