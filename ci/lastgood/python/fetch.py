@@ -58,8 +58,8 @@ def download(lock: Path, platform: Platform, wheels: Path) -> list[Source]:
     """Fetches the wheels into the folder, and for what has none its source distribution, which is returned."""
     wheels.mkdir(parents=True, exist_ok=True)
     named = locked.read(lock, platform)
-    for one in named:
-        _check(one, lock)
+    for each in named:
+        _check(each, lock)
     sources: list[Locked] = []
     while True:
         wanted = [one for one in named if one not in sources]
