@@ -292,6 +292,18 @@ FORGED: dict[str, tuple[Callable[[Forger], object], str]] = {
         lambda one: one.manifest["annotations"].update({"lastgood.manifest": f"sha256:{'0' * 64}"}),
         "its lastgood.manifest is missing, said twice, or not in the form of one",
     ),
+    "another user for engines, which read names in any case": (
+        lambda one: one.configuration["config"].update(user="root"),
+        "its configuration holds 'user', which is not looked at",
+    ),
+    "other settings for engines": (
+        lambda one: one.configuration.update(Config={"User": "root"}),
+        "its configuration holds 'Config', which is not looked at",
+    ),
+    "an instruction for whoever builds on it": (
+        lambda one: one.configuration["config"].update(OnBuild=["RUN x"]),
+        "its configuration holds 'OnBuild', which is not looked at",
+    ),
     "no labels": (lambda one: one.configuration.pop("config"), "it has no labels"),
 }
 
@@ -316,6 +328,15 @@ def test_documents_that_are_none(forger: Forger) -> None:
     index.unlink()
     index.symlink_to("/etc/passwd")
     assert refusal(forger) == "its index.json is missing, no plain file, or too large"
+
+
+def test_a_document_that_says_something_twice(forger: Forger) -> None:
+    """Which of the two counts is for each reader to decide."""
+    body = oci.encode(forger.configuration).replace(b'"User":"65532"', b'"User":"root","User":"65532"')
+    forger.manifest["config"] |= forger.put(body)
+    forger.top |= forger.put(oci.encode(forger.manifest))
+    (forger.folder / "index.json").write_bytes(oci.encode(forger.index))
+    assert refusal(forger) == "its configuration says something twice, or is written in another way"
 
 
 def test_another_document_under_the_same_name(forger: Forger) -> None:

@@ -33,6 +33,12 @@ _OWNERS = 64 << 20
 _PACKAGE = re.compile(r"debian:[a-z0-9][a-z0-9+.-]{1,100}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _DESCRIPTOR = frozenset({"mediaType", "digest", "size"})
+# What a configuration may hold, spelled so and in no other way: engines read names in any case, and of two the last.
+_CONFIGURATION = frozenset({"architecture", "config", "created", "history", "os", "rootfs", "variant"})
+_SETTINGS = frozenset(
+    {"Cmd", "Entrypoint", "Env", "ExposedPorts", "Labels", "StopSignal", "User", "Volumes", "WorkingDir"}
+)
+_HISTORY = frozenset({"author", "comment", "created", "created_by", "empty_layer"})
 # What is claimed of a build, and how it may look: it is shown to people and written into the release record.
 _CLAIMS = {
     "org.opencontainers.image.revision": re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?"),
@@ -181,6 +187,7 @@ class _Reader:
         if described["mediaType"] != oci.CONFIG_TYPE:
             self.refuse("its configuration is of another kind")
         configuration, config_body = self.blob(described, "configuration")
+        self.configuration(configuration)
         claims = self.claims(configuration, manifest["annotations"])
         name = next((name for name in ALL if oci.platform(name).items() <= configuration.items()), "")
         if not name or platform not in ("", name):
@@ -195,6 +202,20 @@ class _Reader:
             unpacked=sum(layer.size for layer in found),
         )
         return variant, claims, (config_body, body)
+
+    def configuration(self, data: Mapping[str, Any]) -> None:
+        """Refuses a configuration that an engine may read in another way than the scan does."""
+        history = data.get("history")
+        parts: list[tuple[object, frozenset[str]]] = [
+            (data, _CONFIGURATION),
+            (data.get("config"), _SETTINGS),
+            (data.get("rootfs"), frozenset({"type", "diff_ids"})),
+            *((one, _HISTORY) for one in (history if isinstance(history, list) else ())),
+        ]
+        for part, known in parts:
+            if isinstance(part, dict) and not part.keys() <= known:
+                names = ", ".join(sorted(map(repr, part.keys() - known)))
+                self.refuse(f"its configuration holds {names}, which is not looked at")
 
     def claims(self, configuration: Mapping[str, Any], annotations: object) -> dict[str, str]:
         """What the image says of its build, the same in its labels and in its manifest's annotations."""
@@ -270,6 +291,8 @@ class _Reader:
         data, body = self.document(self.file(entry, what), what)
         if oci.digest(body) != entry["digest"] or len(body) != entry["size"]:
             self.refuse(f"its {what} is {oci.digest(body)}, not {entry['digest']}")
+        if oci.encode(data) != body:
+            self.refuse(f"its {what} says something twice, or is written in another way")
         return data, body
 
     def file(self, entry: Mapping[str, Any], what: str) -> Path:
