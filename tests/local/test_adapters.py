@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lastgood.local import virtualenv
+from fixtures import emulator
 from lastgood.local.adapters import (
     balancer,
     containers,
@@ -257,7 +257,7 @@ except AdapterError as error:
 
 @pytest.mark.slow
 def test_ministack_has_every_name() -> None:
-    python = virtualenv.ensure(REPOSITORY)
+    python = emulator.environment()
     script = CHECK.format(launcher=str(REPOSITORY / "ci" / "lastgood" / "local"))
     done = subprocess.run([python, "-P", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -265,3 +265,10 @@ def test_ministack_has_every_name() -> None:
         "ministack 1.5.33 has no services.ecs:_gone, services.gone:_x: the adapters need to be brought up to date\n"
     )
     assert done.stdout == expected
+
+
+def test_what_a_rollback_has_not_come_to_can_not_be_skipped() -> None:
+    assert rollback.not_skippable(["Migration"], ["Service"]) == ""
+    assert rollback.not_skippable(["Migration", "Service"], ["Service"]) == (
+        "Resource(s) [Service] cannot be skipped: only resources whose rollback failed can be skipped"
+    )

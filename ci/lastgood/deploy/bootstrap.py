@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from lastgood import bundle
-from lastgood.aws.errors import explained
 from lastgood.aws.session import Session
 from lastgood.deploy.progress import line_of
-from lastgood.deploy.stack import BACK, DONE, ONLY_DELETABLE, Event, Stack, settled
+from lastgood.deploy.removal import removal
+from lastgood.deploy.stack import BACK, DONE, Event, Stack, settled
 from lastgood.errors import FailedNotRestored, FailedRestored
 from lastgood.report.terminal import counted, say, step
 
 
-@explained
 def bootstrap(session: Session) -> dict[str, Any]:
     """Creates or updates the stack `lastgood-<project>` in the environment's account. Returns its name, status and outputs.
 
@@ -26,7 +25,7 @@ def bootstrap(session: Session) -> dict[str, Any]:
         status = stack.status()
         if not settled(status):
             status = stack.watch(lambda _events: None)
-        if status in ONLY_DELETABLE:
+        if removal(status, serving=False).allowed and status != "REVIEW_IN_PROGRESS":
             stack.delete()
             stack.watch(lambda _events: None)
         given = {"Project": session.project} | ({"DeletionProtection": "false"} if session.cloud else {})
