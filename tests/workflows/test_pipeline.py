@@ -71,6 +71,8 @@ def test_pipeline_releases_the_callers_commit(
         "who": "rosa",
         "reason": REASON,
     }
+    assert first.outputs["push", "Push"]["digest"] == digest(first)
+    assert first.outputs["push", "Scan"]["compressed"] == first.outputs["build", "Build"]["size"]
     assert first.outputs["push", "Push"]["image"] == f"{cloud['registry']}/board@{digest(first)}"
     deployed = first.outputs["deploy", "Deploy"]
     assert (deployed["number"], deployed["state"], deployed["url"]) == ("1", "good", cloud["site"])
