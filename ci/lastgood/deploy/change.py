@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lastgood import bundle
 from lastgood.aws.session import Session
+from lastgood.deploy import reach
 from lastgood.deploy.place import Place
 from lastgood.deploy.progress import Progress
 from lastgood.deploy.stack import DONE, ChangeSet, Event, Stack
@@ -84,7 +85,10 @@ def remove(place: Place, progress: Progress, show: Callable[[list[Event]], None]
 
 
 def parameters(session: Session, build: BuildFacts, release: str) -> dict[str, str]:
-    """The values for service.yml. Raises UsageError where the account was not bootstrapped."""
+    """The values for service.yml.
+
+    Raises UsageError where the account was not bootstrapped, or where what is deployed could not be asked how it is.
+    """
     account = Stack.of_account(session)
     function = account.outputs().get("MigrationFunctionArn")
     if not function:
@@ -93,6 +97,9 @@ def parameters(session: Session, build: BuildFacts, release: str) -> dict[str, s
         )
     own = dict(session.cloud.parameters) if session.cloud else {}
     own |= session.environment.parameters
+    problem = reach.closed(session.environment.name, session.environment.url, own)
+    if problem:
+        raise UsageError(problem)
     return own | {
         "Project": session.project,
         "Environment": session.environment.name,
