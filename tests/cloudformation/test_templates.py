@@ -349,6 +349,7 @@ LIMITS = {  # what AWS takes, in characters
     ("AWS::ECS::TaskDefinition", "Family"): 255,
     ("AWS::EC2::SecurityGroup", "GroupName"): 255,
     ("AWS::EC2::SecurityGroup", "GroupDescription"): 255,
+    ("AWS::EC2::SecurityGroupIngress", "Description"): 255,
     ("AWS::ElasticLoadBalancingV2::LoadBalancer", "Name"): 32,
     ("AWS::ElasticLoadBalancingV2::TargetGroup", "Name"): 32,
     ("AWS::SecretsManager::Secret", "Name"): 512,
