@@ -110,7 +110,9 @@ def test_a_circle_would_be_found() -> None:
     assert _circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
 
 
-@pytest.mark.parametrize("name", sorted({one for one in re.findall(r"`([a-z]+\.[a-z_]+)`", PAGE) if not one.endswith(".yml")}))
+@pytest.mark.parametrize(
+    "name", sorted({one for one in re.findall(r"`([a-z]+\.[a-z_]+)`", PAGE) if not one.endswith(".yml")})
+)
 def test_every_module_that_the_page_names_is_there(name: str) -> None:
     path = name.replace(".", "/")
     places = (HOUSE, ROOT / "docker/migrator", ROOT / "docker")

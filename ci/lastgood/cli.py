@@ -248,11 +248,21 @@ def history(options: argparse.Namespace) -> None:
 
 
 def bootstrap(options: argparse.Namespace) -> None:
-    """create or update what an account needs once: registry, release record, migration function, roles"""
+    """create or update what an administrator decides: registry, release record and migration function; an environment's roles"""
     from lastgood.deploy import bootstrap as bootstrapper
+    from lastgood.deploy.access import GitHub
     from lastgood.deploy.place import Place
 
-    facts = bootstrapper.bootstrap(Place.of(_project(options), options.environment).session)
+    github = GitHub(
+        repository=options.github_repository_id,
+        bundle=options.bundle,
+        versions=options.bundle_version,
+        refs=options.ref,
+        environment=options.github_environment,
+        provider=options.github_provider_arn,
+    )
+    session = Place.of(_project(options), options.environment).session
+    facts = bootstrapper.bootstrap(session, github, boundary=options.boundary, dry_run=options.dry_run)
     _result(options, facts, "\n".join(f"{key}: {value}" for key, value in facts.items()))
 
 
@@ -402,7 +412,7 @@ def parser() -> _Parser:
     _environment(verb(status))
     sub = _environment(verb(history))
     sub.add_argument("--limit", type=int, default=20, metavar="N", help="how many (default 20)")
-    _environment(verb(bootstrap))
+    _bootstrap(_environment(verb(bootstrap)))
     sub = verb(local)
     sub.add_argument("action", choices=("up", "down", "status", "clean"), help="clean also removes the data")
     sub.add_argument(
@@ -423,6 +433,43 @@ def _upgrade(sub: _Parser) -> None:
         help="take the newest versions that fit, of these packages (Python's or Debian's; without a name: of all)",
     )
     sub.add_argument("--markdown", action="store_true", help="what changed as a Markdown table, for a pull request")
+
+
+def _bootstrap(sub: _Parser) -> None:
+    sub.add_argument("--dry-run", action="store_true", help="show the change sets, change nothing")
+    sub.add_argument(
+        "--github-repository-id", default="", metavar="N", help="the repository that may push and deploy, by its number"
+    )
+    sub.add_argument("--bundle", default="", metavar="OWNER/NAME", help="the repository whose workflows yours call")
+    sub.add_argument(
+        "--bundle-version",
+        action="append",
+        default=[],
+        metavar="TAG",
+        help="its versions that are trusted, or a commit (v1.*); again for more",
+    )
+    sub.add_argument(
+        "--ref",
+        action="append",
+        default=[],
+        metavar="REF",
+        help="what may be pushed and deployed (refs/heads/main); again for more",
+    )
+    sub.add_argument(
+        "--github-environment", default="", metavar="NAME", help="the environment on GitHub (default: its name here)"
+    )
+    sub.add_argument(
+        "--github-provider-arn",
+        default="",
+        metavar="ARN",
+        help="the account's OIDC provider for GitHub (default: it is found)",
+    )
+    sub.add_argument(
+        "--boundary",
+        default="",
+        metavar="ARN",
+        help="a policy of yours as the permissions boundary, where tasks need more",
+    )
 
 
 def _environment(sub: _Parser) -> _Parser:

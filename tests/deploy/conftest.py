@@ -15,6 +15,13 @@ from lastgood.config.project import Environment
 from lastgood.deploy import smoke, verify
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+SERVICE_ROLE = "arn:aws:iam::1:role/lastgood-access/board/staging/ServiceRole"
+DECIDED = {
+    "ServiceRoleArn": SERVICE_ROLE,
+    "PermissionsBoundary": "arn:aws:iam::1:policy/lastgood-access/board/staging/Boundary",
+    "LoadBalancerSecurityGroup": "sg-balancer",
+    "TaskSecurityGroup": "sg-tasks",
+}
 
 
 class CloudFormation:
@@ -70,6 +77,7 @@ class CloudFormation:
         )
 
     def create_change_set(self, StackName: str, ChangeSetName: str, **request: Any) -> None:  # noqa: N803
+        assert request["RoleARN"] == SERVICE_ROLE
         self.calls.append(f"change set {request['ChangeSetType']}")
         self.changes[ChangeSetName] = request
         if StackName not in self.stacks:
@@ -98,11 +106,13 @@ class CloudFormation:
     def cancel_update_stack(self, StackName: str) -> None:  # noqa: N803
         self.calls.append("cancel")
 
-    def continue_update_rollback(self, StackName: str) -> None:  # noqa: N803
+    def continue_update_rollback(self, StackName: str, RoleARN: str) -> None:  # noqa: N803
+        assert RoleARN == SERVICE_ROLE
         self.calls.append("continue")
         self.playing = self.plays.pop(0)
 
-    def delete_stack(self, StackName: str) -> None:  # noqa: N803
+    def delete_stack(self, StackName: str, RoleARN: str) -> None:  # noqa: N803
+        assert RoleARN == SERVICE_ROLE
         self.calls.append("delete")
         self.playing = [("DELETE_IN_PROGRESS", []), ("DELETE_COMPLETE", [])]
 
@@ -117,6 +127,7 @@ class Account:
 
     def __init__(self, folder: Path, table: Any) -> None:
         self.project = "board"
+        self.cluster = "board_staging"
         self.folder = folder
         self.environment = Environment("staging", "board-staging", url="https://board.example")
         self.cloud = None
@@ -135,7 +146,7 @@ class Account:
         return {"images": [one for one in imageIds if one["imageDigest"] in self.registry]}
 
     def list_tasks(self, cluster: str, **_: Any) -> dict[str, Any]:
-        assert cluster == "board-staging"
+        assert cluster == "board_staging"
         return {"taskArns": [str(number) for number in range(len(self.running))]}
 
     def describe_tasks(self, cluster: str, tasks: list[str]) -> dict[str, Any]:
@@ -153,6 +164,7 @@ def account(tmp_path: Path, table: Any, monkeypatch: pytest.MonkeyPatch) -> Acco
     """A bootstrapped account with nothing deployed; waiting takes no time."""
     made = Account(tmp_path, table)
     made.cloudformation.add("lastgood-board", "CREATE_COMPLETE", {}, {"MigrationFunctionArn": "arn:function"})
+    made.cloudformation.add("lastgood-board-staging", "CREATE_COMPLETE", {}, DECIDED)
     monkeypatch.setattr(verify.smoke, "ask", made.ask)
     monkeypatch.setattr(smoke.wait, "__kwdefaults__", smoke.wait.__kwdefaults__ | {"ask": made.ask})
     monkeypatch.setattr("time.sleep", lambda seconds: None)

@@ -37,6 +37,11 @@ class Session:
             raise UsageError("the local cloud is not up: run `lastgood local up`")
         return cls(project.name, settings, cloud)
 
+    @property
+    def cluster(self) -> str:
+        """The name of the environment's cluster, service and tasks. Names have no underscore, so no two environments share it."""
+        return f"{self.project}_{self.environment.name}"
+
     @functools.cached_property
     def _boto(self) -> Any:
         import boto3

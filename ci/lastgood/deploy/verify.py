@@ -53,8 +53,7 @@ def facts(place: Place) -> Facts:
     described = place.stack.describe()
     if described is None:
         return Facts(None, "", (), Health(0, detail="there is no stack"))
-    outputs, parameters = outputs_of(described), parameters_of(described)
-    name = f"{parameters.get('Project', place.session.project)}-{place.name}"
+    outputs, parameters, name = outputs_of(described), parameters_of(described), place.session.cluster
     running = _running(place.session, outputs.get("ClusterName", name), outputs.get("ServiceName", name))
     address = url(place.session, outputs)
     health = smoke.ask(address) if address else Health(0, detail="the stack has no address")
