@@ -13,7 +13,7 @@ import yaml
 from lastgood.deploy import inline
 
 FOLDER = Path(__file__).resolve().parents[2] / "ci" / "cloudformation"
-NAMES = ("bootstrap.yml", "service.yml")
+NAMES = ("bootstrap.yml", "environment.yml", "service.yml")
 
 
 class _Loader(yaml.SafeLoader):
@@ -35,10 +35,6 @@ _Loader.add_multi_constructor("!", _short)
 def read(name: str) -> dict[str, Any]:
     found: dict[str, Any] = yaml.load((FOLDER / name).read_text(encoding="utf-8"), _Loader)  # noqa: S506
     return found
-
-
-def statements(role: dict[str, Any]) -> list[dict[str, Any]]:
-    return [one for policy in role["Properties"]["Policies"] for one in policy["PolicyDocument"]["Statement"]]
 
 
 @pytest.mark.slow
@@ -104,20 +100,6 @@ def test_images_and_record_outlive_their_stack() -> None:
     resources = read("bootstrap.yml")["Resources"]
     for name in ("Repository", "ReleaseRecord"):
         assert (resources[name]["DeletionPolicy"], resources[name]["UpdateReplacePolicy"]) == ("Retain", "Retain")
-
-
-def test_roles_are_passed_to_tasks_only_and_only_the_projects_own() -> None:
-    resources = read("bootstrap.yml")["Resources"]
-    passing = [
-        one
-        for role in ("MigrationRole", "DeployRole")
-        for one in statements(resources[role])
-        if "iam:PassRole" in one["Action"]
-    ]
-    assert len(passing) == 2
-    for one in passing:
-        assert one["Resource"]["Fn::Sub"].endswith(":role/lastgood/${Project}/*")
-        assert one["Condition"] == {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}
 
 
 def test_the_function_hears_of_release_tasks_of_its_project_alone() -> None:
