@@ -116,7 +116,7 @@ class Story:
         began = time.monotonic()
         with step(line) as shown:
             process = subprocess.Popen(
-                [sys.executable, "-m", "lastgood", *arguments, "--json"],
+                [sys.executable, "-P", "-m", "lastgood", *arguments, "--json"],
                 cwd=folder,
                 env=self.environment(),
                 stdout=subprocess.PIPE,

@@ -51,8 +51,8 @@ def ensure(root: Path, runner: Callable[[Sequence[str]], None] = run) -> Path:
     with step("Emulator's environment") as progress:
         if folder.exists():
             shutil.rmtree(folder)
-        runner([sys.executable, "-m", "venv", "--without-pip", str(folder)])
-        pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "--no-input"]
+        runner([sys.executable, "-I", "-m", "venv", "--without-pip", str(folder)])
+        pip = [sys.executable, "-I", "-m", "pip", "--python", str(python), "--disable-pip-version-check", "--no-input"]
         runner([*pip, "install", "--quiet", "--require-hashes", "--no-deps", "--requirement", str(LOCK)])
         with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as stamp:
             stamp.write(lock_hash())

@@ -23,6 +23,8 @@ from lastgood.python.interpreter import VERSION
 from lastgood.python.locked import Locked
 from lastgood.python.sources import Source
 
+# Isolated: the folder that the command is called in is a project's, and may hold a pip.py.
+_PYTHON = (sys.executable, "-I", "-W", "ignore")
 _NO_MATCH = r"No matching distribution found for ([^\s(]+)"
 
 # Brings the source distribution of one release, found as pip finds it: pip's own command would run its code to read its metadata.
@@ -100,9 +102,8 @@ def _source(one: Locked, lock: Path, platform: Platform, folder: Path) -> Source
     assert one.requirement is not None
     name = canonicalize_name(one.requirement.name)
     given = json.dumps([name, one.version, one.hashes, str(folder)])
-    done = subprocess.run(
-        [sys.executable, "-c", _SDIST], input=given, capture_output=True, text=True, check=False, env=_environment()
-    )
+    command = [*_PYTHON, "-c", _SDIST]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, env=_environment())
     if done.returncode:
         raise UsageError(explain(done.stderr + done.stdout, lock, platform))
     answer = json.loads(done.stdout.splitlines()[-1])
@@ -121,12 +122,12 @@ def target(platform: Platform) -> Iterator[str]:
 
 
 def _environment() -> dict[str, str]:
-    return os.environ | {"PYTHONWARNINGS": "ignore", "PIP_NO_COLOR": "1"}
+    return os.environ | {"PIP_NO_COLOR": "1"}
 
 
 def pip(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Runs this machine's pip, with its own settings."""
-    command = [sys.executable, "-m", "pip", "--no-input", "--disable-pip-version-check", *arguments]
+    command = [*_PYTHON, "-m", "pip", "--no-input", "--disable-pip-version-check", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
 
 

@@ -58,10 +58,11 @@ class Python:
     ) -> subprocess.CompletedProcess[str]:
         """Runs it with just `environment` (and a fixed hash seed) and `given` as its standard input.
 
-        Returns the process with its output as text.
+        Modules are taken from what `environment` names as PYTHONPATH and never from `cwd` by itself: a file that a project calls pip.py
+        must not be taken for pip. Returns the process with its output as text.
         """
         return subprocess.run(
-            [str(self.program), *arguments],
+            [str(self.program), "-P", *arguments],
             env=_ALWAYS | dict(environment),
             cwd=cwd,
             input=given,

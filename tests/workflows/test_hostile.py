@@ -1,0 +1,143 @@
+"""A repository that is named and filled to be run by accident: nothing of it is, where an identity could be near."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+from lastgood.python import merge
+
+from .conftest import ROOT, commit
+
+pytestmark = pytest.mark.slow
+
+# What Python or one of our programs would take for its own, found in the folder that it is started in.
+NAMES = (
+    "pip", "venv", "ensurepip", "sitecustomize", "usercustomize", "site", "json", "subprocess", "argparse", "signal", "typing", "docker",
+    "boto3", "botocore", "piptools", "packaging", "setuptools", "zstandard", "lastgood", "migrator", "tomllib",
+)  # fmt: skip
+SETTINGS = """
+from pathlib import Path
+BASE_DIR = Path(__file__).resolve().parent.parent
+SECRET_KEY, USE_TZ, STATIC_URL, STATIC_ROOT = "x", True, "/static/", BASE_DIR.parent / "static"
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth"]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+"""
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository. Whatever of it is run as a stand-in writes its own name into the file `ran` beside it."""
+    root = tmp_path_factory.mktemp("stranger") / "repository"
+    (root / "web/shop").mkdir(parents=True)
+    trap = f"import os\nwith open({str(root.parent / 'ran')!r}, 'a') as file:\n    file.write(__file__ + '\\n')\n"
+    for name in NAMES:
+        (root / f"{name}.py").write_text(trap, encoding="utf-8")
+    (root / "lastgood.py").unlink()
+    (root / "lastgood").mkdir()
+    for name in ("__init__", "__main__", "cli"):
+        (root / f"lastgood/{name}.py").write_text(trap, encoding="utf-8")
+    (root / "web/manage.py").touch()
+    (root / "web/shop/__init__.py").touch()
+    (root / "web/shop/settings.py").write_text(SETTINGS, encoding="utf-8")
+    (root / "pyproject.toml").write_text(
+        '[tool.lastgood]\nproject = "shop"\napp = "web"\nsettings = "shop.settings"\n', encoding="utf-8"
+    )
+    entries = merge.entries((ROOT / "requirements.txt").read_text(encoding="utf-8"))
+    wanted = [entry for entry in entries if entry.name in ("asgiref", "django", "sqlparse")]
+    # An input of the lock may have any name, and is copied to where pip-compile is started, which imports click.
+    (root / "requirements.in").write_text("-r click.py\n", encoding="utf-8")
+    django = next(entry.spec for entry in wanted if entry.name == "django")
+    (root / "click.py").write_text(f"{django}\n", encoding="utf-8")
+    (root / "docker").mkdir()
+    commit(root, "Version 1")
+    return root
+
+
+def run(command: list[str], cwd: Path, extra: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Runs a command as a step of a job would: with the runner's variables, and a PYTHONPATH that points into the repository."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "LASTGOOD"))
+    }
+    cache = {"LASTGOOD_CACHE": os.environ.get("LASTGOOD_CACHE") or str(ROOT / ".lastgood/cache")}
+    environment = kept | cache | {"PYTHONPATH": str(cwd), "PYTHONSTARTUP": str(cwd / "site.py")} | dict(extra)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def command(stranger: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """`lastgood` as the set-up action installs it when it is started amid the stranger's files."""
+    action = yaml.safe_load((ROOT / ".github/actions/setup/action.yml").read_text(encoding="utf-8"))
+    step = next(step for step in action["runs"]["steps"] if step["name"] == "Install lastgood")
+    folder = tmp_path_factory.mktemp("runner")
+    (folder / "path").touch()
+    extra = {
+        "GITHUB_ACTION_PATH": str(ROOT / ".github/actions/setup"),
+        "GITHUB_PATH": str(folder / "path"),
+        "INTERPRETER": str(Path(sys.base_prefix) / "bin/python3"),
+        "TARGET": str(folder / "lastgood"),
+    }
+    done = run(["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]], stranger, extra)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"lastgood \d+\.\d+\.\d+\n", done.stdout)
+    return f"{(folder / 'path').read_text(encoding='utf-8').strip()}/lastgood"
+
+
+def ran(stranger: Path) -> list[str]:
+    """The stand-ins that ran."""
+    file = stranger.parent / "ran"
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+
+
+def test_the_traps_work(stranger: Path) -> None:
+    """Started the way that is wrong, they run: else the tests below would prove nothing."""
+    run([sys.executable, "-m", "venv", "--help"], stranger, {})
+    assert f"{stranger}/venv.py" in ran(stranger)
+    (stranger.parent / "ran").unlink()
+
+
+def test_the_command_is_set_up_amid_them(stranger: Path, command: str) -> None:
+    assert Path(command).is_file()
+    assert ran(stranger) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "lock",
+        "lock --check --prove",
+        "build",
+        "scan",
+        "deploy --environment local",
+        "rollback --environment local --reason x",
+        "status",
+    ],
+)
+def test_a_verb_amid_them(stranger: Path, command: str, arguments: str) -> None:
+    """Whatever it comes to: there is no cloud here, and nothing to release."""
+    done = run([command, *arguments.split()], stranger, {})
+    if arguments == "lock":
+        assert done.returncode == 0, done.stderr
+        commit(stranger, "Locked")
+    elif not arguments.startswith(("deploy", "rollback", "status")):
+        assert done.returncode == 0, done.stderr
+    assert ran(stranger) == []
+
+
+def test_every_workflow_sets_the_command_up_before_it_checks_out() -> None:
+    found = {}
+    for file in sorted((ROOT / ".github/workflows").glob("[!.]*.yml")):
+        for name, job in yaml.safe_load(file.read_text(encoding="utf-8"))["jobs"].items():
+            uses = [str(step.get("uses", "")) for step in job.get("steps", ())]
+            if any("/setup" in use for use in uses):
+                checkouts = [at for at, use in enumerate(uses) if use.startswith("actions/checkout")]
+                setups = [at for at, use in enumerate(uses) if use.endswith(".github/actions/setup")]
+                found[f"{file.stem}.{name}"] = bool(setups) and all(max(setups) < at for at in checkouts)
+    assert found
+    assert [name for name, right in found.items() if not right] == []
