@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,8 +35,9 @@ def _short(loader: Any, suffix: str, node: Any) -> Any:
 _Loader.add_multi_constructor("!", _short)
 
 
+@functools.cache
 def load(name: str) -> dict[str, Any]:
-    """A template as it is written."""
+    """A template as it is written; nobody changes it."""
     text = (FOLDER / name).read_text(encoding="utf-8")
     if name == "bootstrap.yml":
         text = with_names(text, "shop")
