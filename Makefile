@@ -9,7 +9,7 @@ export LASTGOOD_CACHE ?= $(CURDIR)/.lastgood/cache
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
 
-.PHONY: help demo test test-long check quick bench lint types lock matrix migrations-table bench-migrator clean venv
+.PHONY: help demo test test-long check quick bench lint types lock docs matrix migrations-table bench-migrator clean venv
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ lock: .venv/tests  ## compile the locks of the image, the tool, its tests and th
 	@for set in ci tests ci/lastgood/local; do \
 	  CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o $$set/requirements.txt $$set/requirements.in; done
+
+docs: .venv/tests  ## docs/configuration.md and docs/lastgood.schema.json, from the classes that read [tool.lastgood]
+	@$(BIN)/python ci/checks/configuration.py --write
 
 matrix: .venv/tests  ## the migrator with Django 4.2 to 6.1 on PostgreSQL 14 to 18 (ROWS="6.1/image/18")
 	@PYTHONPATH=.:ci:docker $(BIN)/python -m tests.migrator.matrix $(ROWS)

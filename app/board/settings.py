@@ -112,4 +112,3 @@ LOGGING = {
         "botocore": {"level": "WARNING"},  # at INFO it tells where it found credentials
     },
 }
-# x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -186,6 +187,11 @@ IMAGE_KEYS = (
             id="budget of nothing",
         ),
         pytest.param(
+            f"[tool.lastgood.image]\nbudget = '{'9' * 400} GB'\n",
+            f"pyproject.toml:6: [tool.lastgood.image] budget: '{'9' * 400} GB' must be a size, as “30 MB”",
+            id="budget without end",
+        ),
+        pytest.param(
             "[tool.lastgood.image]\nbudget = 3\n",
             "pyproject.toml:6: [tool.lastgood.image] budget: must be a size or a table, not 3",
             id="budget is a number",
@@ -251,6 +257,75 @@ IMAGE_KEYS = (
 )
 def test_what_is_wrong_is_named_with_its_line(write: Write, addition: str, message: str) -> None:
     assert refusal(write(RIGHT + addition)) == message
+
+
+def test_all_that_is_wrong_is_said_at_once_in_the_order_of_the_file(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LASTGOOD_SITE_PORT", "http")
+    addition = """
+[tool.lastgood.environments.Live]
+regoin = "x"
+
+[tool.lastgood.image]
+budget = { total = "3 MiB", growth = 4 }
+platforms = ["linux/arm", 3]
+environment = { DEBUG = false }
+
+[tool.lastgood.local]
+port = 0
+"""
+    folder = write(RIGHT.replace('"web"', '"site"') + addition)
+    assert refusal(folder).splitlines() == [
+        "LASTGOOD_SITE_PORT is 'http': it must be a port, 1 to 65535",
+        f"pyproject.toml:3: [tool.lastgood] app: there is no manage.py in {folder}/site: name the folder that holds it",
+        "pyproject.toml:6: [tool.lastgood.environments] Live: an environment's name is 2 to 40 lower-case letters, digits and hyphens",
+        (
+            "pyproject.toml:7: [tool.lastgood.environments.Live] regoin: there is no such key (did you mean 'region'?); "
+            "it takes stack, region, url, parameters"
+        ),
+        "pyproject.toml:10: [tool.lastgood.image.budget] total: '3 MiB' must be a size, as “30 MB”",
+        "pyproject.toml:10: [tool.lastgood.image.budget] growth: must be a string, not 4",
+        "pyproject.toml:11: [tool.lastgood.image] platforms: 'linux/arm' is none of linux/amd64, linux/arm64 (did you mean 'linux/arm64'?)",
+        "pyproject.toml:11: [tool.lastgood.image] platforms: must hold strings, not 3",
+        "pyproject.toml:12: [tool.lastgood.image.environment] DEBUG: must be a string, not False",
+        "pyproject.toml:15: [tool.lastgood.local] port: 0 must be a port, 1 to 65535",
+    ]
+
+
+def test_a_required_key_with_a_typo_is_one_mistake(write: Write) -> None:
+    assert refusal(write(RIGHT.replace("project =", "projct ="))) == (
+        "pyproject.toml:2: [tool.lastgood] projct: there is no such key (did you mean 'project'?); "
+        "it takes project, app, settings, image, lock, local, environments"
+    )
+
+
+@pytest.mark.parametrize("line", ['image = "small"', "lock = 7", "local = []", "environments = 3"])
+def test_a_table_that_is_none(write: Write, line: str) -> None:
+    key, _, value = line.partition(" = ")
+    shown = value.replace('"', "'")
+    assert refusal(write(RIGHT + line)) == f"pyproject.toml:5: [tool.lastgood] {key}: must be a table, not {shown}"
+
+
+def test_the_whole_table_is_none(write: Write) -> None:
+    assert refusal(write("[tool]\nlastgood = 3\n")) == (
+        "pyproject.toml:2: [tool] lastgood: must be a table ([tool.lastgood])"
+    )
+
+
+def test_a_line_feed_does_not_slip_behind_a_name(write: Write) -> None:
+    assert refusal(write(RIGHT.replace('"shop"', '"shop\\n"'))) == (
+        "pyproject.toml:2: [tool.lastgood] project: 'shop\\n' must be 2 to 40 lower-case letters, digits and hyphens"
+    )
+
+
+def test_a_table_is_frozen_and_the_same_as_json_everywhere(write: Write) -> None:
+    found = project.load(write(RIGHT + '[tool.lastgood.image]\nbuild-packages = ["libpq-dev"]\nbudget = "1 MB"\n'))
+    with pytest.raises(AttributeError):
+        found.image.sources = "all"  # type: ignore[misc]
+    facts = json.loads(json.dumps(found.image.as_dict()))
+    assert facts["build-packages"] == ["libpq-dev"]
+    assert facts["budget"] == {"total": 1_000_000, "growth": None, "files": None, "distributions": {}}
 
 
 @pytest.mark.parametrize(

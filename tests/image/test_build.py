@@ -6,7 +6,6 @@ The dependencies are this repository's own lock, so that a warm cache (LASTGOOD_
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import io
 import json
@@ -38,6 +37,7 @@ from lastgood.image.runtime import Runtime
 from lastgood.python import merge, pycache
 from lastgood.report import terminal
 from lastgood.scan import measure
+from msgspec.structs import replace
 
 pytestmark = pytest.mark.slow
 
@@ -251,7 +251,7 @@ def test_what_makes_the_projects_code_run_again(
     (tmp_path / "outside").write_text("2", encoding="utf-8")
     assert build("web/shop/views.py", "4\n") == 1, "a file outside that settings read"
     environment = dict(shop.image.environment) | {"SHOP": "1"}
-    shop = dataclasses.replace(shop, image=dataclasses.replace(shop.image, environment=environment))
+    shop = replace(shop, image=replace(shop.image, environment=environment))
     assert build() == 1
 
 

@@ -11,7 +11,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from lastgood.local import account, cloud, emulator
 from lastgood.local.instance import Instance
 from lastgood.local.ports import listening
 from lastgood.registry import ecr
+from msgspec.structs import replace
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

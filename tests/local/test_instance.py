@@ -12,7 +12,15 @@ def instance(root: Path) -> Instance:
     root.mkdir()
     environments = {"local": Environment("local", "board-local")}
     return Instance.of(
-        Project(root, "board", root, "b.s", ImageSettings(), LocalSettings(4600, 8600, 54600), environments)
+        Project(
+            root,
+            "board",
+            root,
+            "b.s",
+            ImageSettings(),
+            local=LocalSettings(4600, 8600, 54600),
+            environments=environments,
+        )
     )
 
 

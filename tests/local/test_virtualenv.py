@@ -28,7 +28,7 @@ def test_made_once_from_the_hashed_lock(tmp_path: Path) -> None:
     folder = tmp_path / ".venv-local"
     runner = Runner(folder)
     assert virtualenv.ensure(tmp_path, runner) == folder / "bin" / "python"
-    assert [command[1:3] for command in runner.commands] == [["-m", "venv"], ["-m", "pip"]]
+    assert [command[1:4] for command in runner.commands] == [["-I", "-m", "venv"], ["-I", "-m", "pip"]]
     assert "--require-hashes" in runner.commands[1]
     assert virtualenv.ensure(tmp_path, runner) == folder / "bin" / "python"
     assert len(runner.commands) == 2

@@ -10,7 +10,6 @@ import errno
 import fcntl
 import os
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -102,7 +101,7 @@ def entry(target: Path, make: Callable[[Path], None]) -> Path:
             return target
         for left in target.parent.glob(f"{PART}{target.name}-*"):
             remove(left)
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{PART}{target.name}-"))
+        temporary = _folder(target.parent, f"{PART}{target.name}-")
         try:
             make(temporary)
             temporary.chmod(0o755)
@@ -137,6 +136,12 @@ def write(file: Path, content: bytes) -> None:
         part.write_bytes(content)
 
 
+def _folder(parent: Path, prefix: str) -> Path:
+    import tempfile  # what is asked for is there, mostly
+
+    return Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
+
+
 @contextlib.contextmanager
 def workspace(parent: Path, prefix: str) -> Iterator[Path]:
     """An empty folder `parent`/`prefix`… for the time of the block; those that killed runs left are removed first.
@@ -147,7 +152,7 @@ def workspace(parent: Path, prefix: str) -> Iterator[Path]:
         for left in parent.glob(f"{prefix}*"):
             if nobodys(left):
                 remove(left)
-        folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
+        folder = _folder(parent, prefix)
         own = os.open(folder, os.O_RDONLY)
         fcntl.flock(own, fcntl.LOCK_EX)
     try:

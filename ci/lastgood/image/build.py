@@ -12,7 +12,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from lastgood import bundle, platform
+from lastgood import bundle
 from lastgood.cache import prune, store
 from lastgood.config.project import LOCKS, Project
 from lastgood.errors import UsageError
@@ -60,7 +60,7 @@ def whole_key(project: Project, made_from: commit.Commit) -> str:
     The commit names the files' content; their times catch what git does not report (a large file that is fetched later, say).
     """
     seen = hashlib.sha256()
-    settings = [project.name, str(project.app), project.settings, asdict(project.image), asdict(made_from)]
+    settings = [project.name, str(project.app), project.settings, project.image.as_dict(), asdict(made_from)]
     seen.update(json.dumps(settings, default=str, sort_keys=True).encode())
     package = Path(__file__).resolve().parents[1]
     files = [project.root / name for name in LOCKS]
@@ -80,6 +80,8 @@ def load(image: Image, tag: str) -> str:
     """
     import docker.client
     from docker.errors import DockerException
+
+    from lastgood import platform
 
     here = platform.native().name
     variant = next((one for one in image.variants if one.platform == here), None)

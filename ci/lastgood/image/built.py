@@ -7,13 +7,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lastgood.cache import store
 from lastgood.errors import UsageError
-from lastgood.image import dockerfile, oci
+from lastgood.image import oci
 from lastgood.image.commit import Commit
 from lastgood.image.layers import Layer
+
+if TYPE_CHECKING:  # it costs the start of every command that asks for the last build
+    from lastgood.image import dockerfile
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lastgood import tar
 from lastgood.cache import store
 from lastgood.errors import UsageError
 from lastgood.image import compress
@@ -54,6 +52,8 @@ class Layer:
 
 def seal(name: str, file: Path, method: str = "zstd", *, once: bool = True) -> Layer:
     """Compresses a layer tar beside itself, and names both forms by their sha256. `once` takes the level for what is kept."""
+    import tarfile  # not for a build that is there already
+
     body = file.read_bytes()
     packed = compress.compress(body, method, once=once)
     blob = file.with_suffix(f".tar.{compress.SUFFIXES[method]}")
@@ -79,6 +79,8 @@ def moved(layer: Layer, folder: Path) -> Layer:
 
 def kept(name: str, key: str, method: str, trees: Callable[[], list[tuple[Path, str]]], *, once: bool = True) -> Layer:
     """The layer of that key, written from `trees()` unless the cache has it."""
+    from lastgood import tar
+
     recipe = hashlib.sha256(f"{key}\0{tar.RECIPE}\0{compress.RECIPE}\0{once}".encode()).hexdigest()
     target = store.cache() / "layers" / f"{name}-{recipe[:24]}-{method}"
 

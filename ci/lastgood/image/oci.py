@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,6 +85,8 @@ def index(manifests: Mapping[str, bytes], annotations: Mapping[str, str]) -> byt
 
 def archive(target: Path, configuration: bytes, layers: Sequence[Layer], tag: str) -> None:
     """Writes the archive that `docker load` takes. It holds the layers unpacked, whatever compression they have elsewhere."""
+    import tarfile  # only what loads an image into an engine needs it
+
     name = f"{digest(configuration).removeprefix('sha256:')}.json"
     listed = [{"Config": name, "RepoTags": [tag], "Layers": [f"{layer.diff_id[7:]}.tar" for layer in layers]}]
     with store.replacing(target) as part, tarfile.open(part, "w") as tar:

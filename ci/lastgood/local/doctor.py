@@ -84,4 +84,5 @@ def _credentials() -> tuple[str, bool, str]:
 
 def render(facts: list[dict[str, object]]) -> str:
     """The table for a terminal."""
-    return "\n".join(f"{'✓' if entry['ok'] else '✗'} {str(entry['what']).ljust(14)}{entry['text']}" for entry in facts)
+    lines = (f"{'✓' if entry['ok'] else '✗'} {str(entry['what']).ljust(14)}{entry['text']}" for entry in facts)
+    return "\n".join(line.replace("\n", "\n" + " " * 16) for line in lines)

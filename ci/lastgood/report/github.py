@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,6 +47,8 @@ def _output(key: str, value: object) -> str:
         return ""
     if "\n" not in str(value) and "\r" not in str(value):
         return f"{key}={value}\n"
+    import secrets  # outside of GitHub Actions, nothing is written
+
     # A delimiter that nobody can guess: a value must not be able to end itself and set another output.
     end = f"end-{secrets.token_hex(16)}"
     return f"{key}<<{end}\n{value}\n{end}\n"

@@ -18,10 +18,12 @@ from lastgood.errors import FailedNotRestored, FailedRestored, Refused, UsageErr
 
 VERBS = (
     "lock", "lock-base", "build", "scan", "sbom", "push", "cache", "deploy", "rollback", "status", "history", "bootstrap", "local", "demo",
-    "doctor",
+    "doctor", "completion",
 )  # fmt: skip
 HEAVY = ("boto3", "botocore", "docker", "debian", "pysequoia", "pip", "piptools", "dockerfile_parse", "django",
-         "elftools", "detect_secrets", "pip_audit", "cyclonedx", "squarify", "zstandard")  # fmt: skip
+         "msgspec", "argcomplete", "elftools", "detect_secrets", "pip_audit", "cyclonedx", "squarify", "zstandard")  # fmt: skip
+
+OURS = ("lastgood.config.project", "lastgood.report.terminal")  # nor before the verb is known
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +51,7 @@ def lastgood(*arguments: str, **variables: str) -> subprocess.CompletedProcess[s
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])} | variables,
+        env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2])} | variables,
     )
 
 
@@ -58,7 +60,7 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys; from lastgood import cli\n"
         "try: cli.main(['--help'])\n"
         "except SystemExit as end: print(end.code)\n"
-        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+        f"print([name for name in {(*HEAVY, *OURS)!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-2:] == ["0", "[]"]
@@ -70,7 +72,7 @@ def test_help_names_every_verb_with_a_sentence() -> None:
     lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if re.match(r" {4}\S", line)]
     assert [line[0] for line in lines] == list(VERBS)
     sentences = " ".join(done.stdout.split())
-    assert [verb for verb in VERBS if getattr(cli, verb.replace("-", "_")).__doc__ not in sentences] == []
+    assert [verb.name for verb in cli.verbs() if not verb.help or verb.help not in sentences] == []
     assert "exit status: 0 done or good · 1 refused, nothing touched · 2 usage or configuration" in done.stdout
 
 
@@ -95,8 +97,8 @@ def test_an_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("lastgood: argument VERB: invalid choice: 'ship' (choose from ")
-    assert said.err.endswith("doctor') (see `lastgood --help`)\n") or said.err.endswith(
-        "doctor) (see `lastgood --help`)\n"
+    assert said.err.endswith("completion') (see `lastgood --help`)\n") or said.err.endswith(
+        "completion) (see `lastgood --help`)\n"
     )
     assert said.err.count("\n") == 1
 
@@ -173,6 +175,21 @@ def test_exit_statuses(
     assert capsys.readouterr().err == said
 
 
+def test_all_that_is_wrong_with_the_configuration(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (shop / "pyproject.toml").open("a", encoding="utf-8") as file:
+        file.write('[tool.lastgood.image]\nbugdet = "3 MB"\nplatforms = []\n[tool.lastgood.local]\nport = 0\n')
+    assert cli.main(["status", "--project", str(shop)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == (
+        "lastgood: pyproject.toml:5: [tool.lastgood.image] bugdet: there is no such key (did you mean 'budget'?); it takes compression, "
+        "sources, static, mirror, snapshot, dockerfile, platforms, packages, build-packages, aws-services, languages, keep, without, "
+        "accept, budget, environment\n"
+        "pyproject.toml:6: [tool.lastgood.image] platforms: must name one of linux/amd64, linux/arm64\n"
+        "pyproject.toml:8: [tool.lastgood.local] port: 0 must be a port, 1 to 65535\n"
+    )
+
+
 def test_doctor_as_json_is_one_document(shop: Path) -> None:
     done = lastgood("doctor", "--json", "--project", str(shop), LASTGOOD_DEBIAN_MIRROR="http://mirror.invalid/debian")
     facts = {entry["what"]: entry for entry in json.loads(done.stdout)}
@@ -192,6 +209,17 @@ def test_doctor_names_what_is_wrong_with_the_project(tmp_path: Path) -> None:
     )
 
 
+def test_doctor_shows_each_mistake_of_the_project_on_a_line(shop: Path) -> None:
+    with (shop / "pyproject.toml").open("a", encoding="utf-8") as file:
+        file.write("[tool.lastgood.local]\nport = 0\nsite_port = 0\n")
+    lines = lastgood("doctor", "--project", str(shop)).stdout.splitlines()
+    at = next(number for number, line in enumerate(lines) if "project" in line)
+    assert lines[at : at + 2] == [
+        "✗ project       pyproject.toml:5: [tool.lastgood.local] port: 0 must be a port, 1 to 65535",
+        "                pyproject.toml:6: [tool.lastgood.local] site_port: 0 must be a port, 1 to 65535",
+    ]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     """A mirror that never answers holds the command; the signal is sent when it has asked."""
@@ -205,7 +233,7 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> Non
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"LASTGOOD_DEBIAN_MIRROR": address, "PYTHONPATH": str(Path(cli.__file__).parents[1])},
+            env=os.environ | {"LASTGOOD_DEBIAN_MIRROR": address, "PYTHONPATH": str(Path(cli.__file__).parents[2])},
         )
         asked = mirror.accept()[0]
         running.send_signal(number)

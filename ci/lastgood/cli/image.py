@@ -1,0 +1,146 @@
+"""The image: built, weighed, listed, pushed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lastgood.cli.common import environment
+from lastgood.cli.verbs import TYPE_CHECKING, flag, load, option, result, verb
+from lastgood.errors import Refused
+
+if TYPE_CHECKING:
+    from lastgood.config.project import Project
+
+
+@verb(
+    flag("--allow-dirty", help="also with changes that are not committed"),
+    flag("--load", help="load the image into the Docker engine, too"),
+    flag("--explain", help="build nothing; show what each step of trimming saves"),
+)
+def build(options: argparse.Namespace) -> None:
+    """make the commit into an image: base, dependencies, static files, application"""
+    from lastgood.image import build as builder
+    from lastgood.report.terminal import megabytes, say, step
+
+    project = load(options)
+    if options.explain:
+        return _explain(options, project)
+    with step("build") as shown:
+        image = builder.build(project, allow_dirty=options.allow_dirty)
+        shown.note(f"{image.build}, {megabytes(image.size)}")
+        for limit in image.limits:
+            say(f"· not guaranteed: {limit}")
+    if options.load:
+        with step("load into Docker") as shown:
+            shown.note(builder.load(image, f"{project.name}:{image.build}"))
+    lines = [
+        f"{one.platform}  {megabytes(one.size)}  {one.digest}" for one in image.variants if len(image.variants) > 1
+    ]
+    result(options, image.as_dict(), "\n".join([f"build {image.build}", *lines, image.digest]))
+    return None
+
+
+def _explain(options: argparse.Namespace, project: Project) -> None:
+    from lastgood.image import explain
+    from lastgood.image.materials import Materials
+    from lastgood.report.terminal import step
+
+    with step("explain"):
+        materials = Materials.of(project)
+        rows, said = explain.waterfall(materials), explain.notes(materials)
+    result(options, {"steps": rows, "notes": said}, explain.render(rows, said))
+
+
+@verb(
+    environment,
+    option(
+        "--against",
+        metavar="BUILD",
+        help="say what grew: last-good (of the environment), a build, or a build's scan.json",
+    ),
+    flag("--audit", help="ask public services for known vulnerabilities, too"),
+    option("--kept", type=int, default=20, metavar="N", help="images kept in the registry, for the costs (20)"),
+    option("--price", type=float, default=0.10, metavar="USD", help="of storage, a GB and month (0.10: ECR)"),
+    option(
+        "--bandwidth",
+        type=int,
+        action="append",
+        metavar="N",
+        help="Mbit/s to compute a pull with; again for more (100, 1000)",
+    ),
+    option("--markdown", metavar="FILE", help="write the report as Markdown, too"),
+    option("--sarif", metavar="FILE", help="write the findings as SARIF 2.1.0, too"),
+    option("--treemap", metavar="FILE", help="write a picture of what is in the image, too (SVG)"),
+)
+def scan(options: argparse.Namespace) -> None:
+    """weigh the last build and say why it grew; find what it lacks to run, and what must not be in it"""
+    from lastgood.deploy.place import Place
+    from lastgood.image import build as builder
+    from lastgood.report import github, sarif, terminal, treemap
+    from lastgood.report import scan as report
+    from lastgood.scan import against, measure
+    from lastgood.scan.findings import RULES
+
+    project = load(options)
+    image = builder.last(project.state)
+    chosen = against.options(
+        project.image,
+        project.state / "builds",
+        image.build,
+        options,
+        lambda: Place.of(project, options.environment).record,
+    )
+    with terminal.step("scan") as shown:
+        examined = measure.examine(image)
+        facts = measure.facts(image, examined, project.image.budget, chosen)
+        measure.keep(image, examined)
+        shown.note(f"{terminal.megabytes(facts['compressed'])} of {terminal.megabytes(facts['budget'])}")
+    if options.sarif:
+        sources = sarif.Sources(project.root, project.app, project.image.dockerfile)
+        sarif.write(Path(options.sarif), facts, sources, RULES)
+    if options.treemap:
+        treemap.write(Path(options.treemap), measure.tree(examined[0]), facts)
+    markdown = report.markdown(facts)
+    if options.markdown:
+        Path(options.markdown).write_text(markdown, encoding="utf-8")
+    terminal.result(facts, report.text(facts), as_json=options.json)
+    github.publish(facts, "", markdown)
+    if facts["findings"]:
+        raise Refused(report.refusal(facts))
+
+
+@verb(option("--output", metavar="FILE", help="where to write it (default: standard output)"))
+def sbom(options: argparse.Namespace) -> None:
+    """what the last build is made of, as CycloneDX JSON: every Debian package and Python distribution, exactly"""
+    from lastgood.image import build as builder
+    from lastgood.scan import sbom as lister
+
+    project = load(options)
+    body = lister.document(project.name, builder.last(project.state), project.root)
+    if options.output:
+        Path(options.output).write_text(body, encoding="utf-8")
+        result(options, {"file": options.output}, f"{options.output} was written")
+    else:
+        print(body, end="", flush=True)
+
+
+@verb(environment)
+def push(options: argparse.Namespace) -> None:
+    """push the last build to the environment's registry, only what is missing there"""
+    from lastgood.cache import store
+    from lastgood.deploy.place import Place
+    from lastgood.image import build as builder
+    from lastgood.local import handover
+    from lastgood.registry import ecr, pushed
+    from lastgood.registry import push as pusher
+    from lastgood.scan import contents
+
+    project = load(options)
+    image = builder.last(project.state)
+    place = Place.of(project, options.environment)
+    with store.using(store.cache()):
+        facts = pusher.push(image, ecr.find(place.session))
+    handover.hand_over(image, str(facts["image"]), place.session.cloud)
+    place.record.put_build(pushed.facts(image, str(facts["image"]), contents.stored(image.folder)))
+    result(options, facts | {"build": image.build, "digest": image.digest}, str(facts["image"]))

@@ -1,0 +1,251 @@
+"""`[tool.lastgood]`: one class a table, one field a key, with its type, its default and the sentence that documents it.
+
+`make docs` writes docs/configuration.md and docs/lastgood.schema.json from here. A field's examples are as the file has them.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import Meta, field
+
+from lastgood.config.kinds import (
+    Address,
+    Compression,
+    Count,
+    Days,
+    DistributionName,
+    EnvironmentName,
+    ManagedFolder,
+    Module,
+    Name,
+    Part,
+    Platform,
+    Port,
+    Size,
+    Sources,
+    Static,
+)
+from lastgood.config.near import nearest
+from lastgood.errors import UsageError
+
+# Marks a field that is no key of the file: the reader gives it. Tables by name, as the environments, have their `name` so.
+GIVEN = Meta(extra={"given": True})
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the file. One whose `short` names one of its keys may be written as that key's value alone."""
+
+    short: ClassVar[str | None] = None
+    called: ClassVar[str] = "a table"
+    # Where a reader finds what belongs into a required key.
+    page: ClassVar[str] = "docs/configuration.md"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The table as JSON can hold it, by the names that the file has."""
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        return found
+
+
+class Budget(Table, frozen=True):
+    """What the image may weigh, compressed; the scan refuses more. A size alone, as `budget = "40 MB"`, is its `total`."""
+
+    short = "total"
+    called = "a size or a table"
+
+    total: Annotated[Size, Meta(description="The whole image.", examples=["40 MB"])] = 60_000_000
+    growth: Annotated[Size | None, Meta(description="What it may weigh more than last good.", examples=["1 MB"])] = None
+    files: Annotated[Count | None, Meta(description="How many files it may have.", examples=[5000])] = None
+    distributions: Annotated[
+        Mapping[DistributionName, Size],
+        Meta(description="What single Python distributions may weigh, by name.", examples=[{"botocore": "2 MB"}]),
+    ] = field(default_factory=dict)
+
+
+class ImageSettings(Table, frozen=True, rename="kebab"):
+    """What the image is made of; docs/image.md tells what is left out, and why."""
+
+    compression: Annotated[
+        Compression,
+        Meta(description="How its layers are compressed; `gzip` is for engines before Docker 23.", examples=["gzip"]),
+    ] = "zstd"
+    sources: Annotated[
+        Sources,
+        Meta(
+            description="Whose `.py` files are in it beside the byte-code: the application's, or those of its dependencies, too.",
+            examples=["all"],
+        ),
+    ] = "app"
+    static: Annotated[
+        Static | None,
+        Meta(
+            description="Which static files of installed packages are in it: `all`, or `collected`, only where collectstatic has put "
+            "them. Without it, `collected` for Django's own where the settings allow it.",
+            examples=["collected"],
+        ),
+    ] = None
+    mirror: Annotated[
+        str | None,
+        Meta(
+            description="The Debian mirror that packages come from. Without it LASTGOOD_DEBIAN_MIRROR, else the machine's own.",
+            examples=["https://mirror.example.org/debian"],
+        ),
+    ] = None
+    snapshot: Annotated[
+        str | None,
+        Meta(
+            description="A dated archive of Debian packages, asked for those that the mirror has no longer.",
+            examples=["https://archive.example.org/debian"],
+        ),
+    ] = None
+    dockerfile: Annotated[
+        str | None,
+        Meta(
+            description="Your own Dockerfile, which an engine builds then; by its path beside pyproject.toml.",
+            examples=["Dockerfile"],
+        ),
+    ] = None
+    platforms: Annotated[
+        tuple[Platform, ...],
+        Meta(
+            description="What it runs on. With two, there is one index for both; nothing is emulated.",
+            min_length=1,
+            examples=[["linux/amd64", "linux/arm64"]],
+        ),
+    ] = ("linux/amd64",)
+    packages: Annotated[
+        tuple[str, ...], Meta(description="Debian packages that the application needs.", examples=[["libpq5"]])
+    ] = ()
+    build_packages: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Debian packages that compiling a requirement needs; never in the image.",
+            examples=[["libpq-dev"]],
+        ),
+    ] = ()
+    aws_services: Annotated[
+        tuple[str, ...] | None,
+        Meta(
+            description="The AWS services whose data is kept. Without it, those that are found in your sources.",
+            examples=[["s3", "sqs"]],
+        ),
+    ] = None
+    languages: Annotated[
+        tuple[str, ...] | None,
+        Meta(
+            description="The languages whose translations are kept. Without it, those of your settings.",
+            examples=[["en", "de"]],
+        ),
+    ] = None
+    keep: Annotated[
+        tuple[str, ...],
+        Meta(description="Patterns of paths that are never left out.", examples=[["somepackage/templates/*"]]),
+    ] = ()
+    without: Annotated[
+        tuple[Part, ...],
+        Meta(description="Parts of Python that the project has no use for.", examples=[["sqlite3", "cjk-codecs"]]),
+    ] = ()
+    accept: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Findings of the scan that are known and accepted, as “rule: subject”.",
+            examples=[["second-openssl: psycopg-binary"]],
+        ),
+    ] = ()
+    budget: Annotated[Budget, Meta(description="What it may weigh: a size, or a table.", examples=["40 MB"])] = Budget()
+    environment: Annotated[
+        Mapping[str, str],
+        Meta(
+            description="Variables that the settings need to be imported while static files and the manifest are made; nothing of "
+            "them is in the image.",
+            examples=[{"SECRET_KEY": "only-while-the-image-is-built"}],
+        ),
+    ] = field(default_factory=dict)
+
+
+class LockSettings(Table, frozen=True):
+    """How requirements.in becomes requirements.txt."""
+
+    cooldown: Annotated[
+        Days, Meta(description="How many days ago a file must have been uploaded to be taken.", examples=[7])
+    ] = 0
+
+
+class LocalSettings(Table, frozen=True):
+    """The ports of the one-machine cloud. A variable of the environment, where it is set, comes before the file."""
+
+    port: Annotated[
+        Port, Meta(description="The emulator's.", examples=[4600], extra={"variable": "LASTGOOD_LOCAL_PORT"})
+    ] = 4566
+    site_port: Annotated[
+        Port, Meta(description="The application's.", examples=[8600], extra={"variable": "LASTGOOD_SITE_PORT"})
+    ] = 8000
+    database_port: Annotated[
+        Port, Meta(description="PostgreSQL's.", examples=[54600], extra={"variable": "LASTGOOD_DATABASE_PORT"})
+    ] = 54320
+
+
+class Environment(Table, frozen=True):
+    """One stack, by the environment's name: 2 to 40 lower-case letters, digits and hyphens. `local` is always there."""
+
+    name: Annotated[str, GIVEN]
+    # Empty only until the project's name is known, which the stack's is made from.
+    stack: Annotated[
+        str, Meta(description="The stack's name. Without it, PROJECT-ENVIRONMENT.", examples=["shop-live"])
+    ] = ""
+    region: Annotated[
+        str | None,
+        Meta(description="The AWS region. Without it, that of the session's credentials.", examples=["eu-central-1"]),
+    ] = None
+    url: Annotated[
+        Address | None,
+        Meta(
+            description="Where the smoke test asks. Without it, where the stack's output says.",
+            examples=["https://shop.example"],
+        ),
+    ] = None
+    parameters: Annotated[
+        Mapping[str, str],
+        Meta(
+            description="Parameters of the stack (`ci/cloudformation/service.yml`).",
+            examples=[{"VpcId": "vpc-0a1b2c3d"}],
+        ),
+    ] = field(default_factory=dict)
+
+
+class Project(Table, frozen=True):
+    """A Django project that lastgood ships."""
+
+    page = "README, “adopt it”"
+
+    root: Annotated[Path, GIVEN]
+    name: Annotated[Name, Meta(description="Names the registry's repository and the stacks.", examples=["shop"])] = (
+        field(name="project")
+    )
+    app: Annotated[
+        ManagedFolder, Meta(description="The folder that holds manage.py.", examples=["src"], extra={"default": "."})
+    ]
+    settings: Annotated[Module, Meta(description="The settings' module.", examples=["shop.settings"])]
+    image: ImageSettings = ImageSettings()
+    lock: LockSettings = LockSettings()
+    local: LocalSettings = LocalSettings()
+    environments: Mapping[EnvironmentName, Environment] = field(default_factory=dict)
+
+    @property
+    def state(self) -> Path:
+        """`.lastgood` beside pyproject.toml (or LASTGOOD_STATE): what commands leave for one another. Created when asked for."""
+        folder = Path(os.environ.get("LASTGOOD_STATE") or self.root / ".lastgood").resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def environment(self, name: str) -> Environment:
+        """The environment of that name. Raises UsageError naming the nearest one that is declared."""
+        if name not in self.environments:
+            declared = ", ".join(self.environments)
+            raise UsageError(
+                f"there is no environment {name!r}{nearest(name, self.environments)}: pyproject.toml declares "
+                f"{declared or 'none'}; add [tool.lastgood.environments.{name}] to make it one"
+            )
+        return self.environments[name]
