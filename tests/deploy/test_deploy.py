@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from lastgood.config.project import Environment
 from lastgood.deploy import change
 from lastgood.deploy import deploy as deployer
 from lastgood.deploy.attempt import carry_out
@@ -384,9 +384,8 @@ def test_an_environment_that_nobody_has_decided_about(account: Any, facts: Facts
 
 
 def test_what_the_access_stack_decides_goes_into_the_change_set(account: Any, facts: Facts) -> None:
-    account.environment = replace(
-        account.environment, parameters={"AllowedCidr": "10.0.0.0/8", "TaskSecurityGroup": "sg-mine"}
-    )
+    given = {"AllowedCidr": "10.0.0.0/8", "TaskSecurityGroup": "sg-mine"}
+    account.environment = Environment("staging", "board-staging", parameters=given)
     found = change.parameters(account, facts("a"), "1", DECIDED)
     assert {name: found[name] for name in change.DECIDED} == {name: DECIDED[name] for name in change.DECIDED}
     assert "AllowedCidr" not in found  # which environment.yml has
