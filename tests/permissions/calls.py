@@ -1,6 +1,6 @@
 """What the tool calls by each role, as IAM is asked for it.
 
-calls.json is noted while the demo runs (`make permissions-calls`): every call of boto3 in a workflow's verbs, with digests and
+calls.json is noted while the demo runs (`LASTGOOD_CALLS=FILE make demo`, then `make permissions CALLS=FILE`): every call of boto3 in a workflow's verbs, with digests and
 numbers taken out. What goes to the registry over HTTP, and what the function calls, is told here by hand; tests hold both to the sources.
 """
 
@@ -34,9 +34,10 @@ RARELY = {
     "ec2:DescribeSubnets": "the same",
     "ecr:GetAuthorizationToken": "the one-machine registry asks for no password",
     "iam:PassRole": "CloudFormation asks for it with RoleARN",
-    "dynamodb:DeleteItem": "the lock is given back",
+    "Builds dynamodb:GetItem": "a push of a build that was pushed before",
+    "LastGood dynamodb:GetItem": "scan --against last-good, as the workflow runs it",
 }
-# https://docs.aws.amazon.com/AmazonECR/latest/userguide/security_iam_id-based-policy-examples.html and the registry's API: what a push asks.
+# https://docs.aws.amazon.com/AmazonECR/latest/userguide/security_iam_id-based-policy-examples.html and the registry API
 HTTP = {
     "POST /blobs/uploads/": ("ecr:InitiateLayerUpload",),
     "PATCH": ("ecr:UploadLayerPart",),
@@ -99,10 +100,10 @@ def note(lines: str) -> list[dict[str, Any]]:
         call = json.loads(line)
         if call["verb"] in ROLE_OF:
             for one in requests(call):
-                resource = re.sub(r"(ServiceRole)-[A-Z0-9]+", r"\1", one.resource)
+                resource = re.sub(r"[^/]*(ServiceRole)-[A-Z0-9]+", r"\1", one.resource)
                 context = {
                     key: [
-                        re.sub(r"(ServiceRole)-[A-Z0-9]+", r"\1", text)
+                        re.sub(r"[^/]*(ServiceRole)-[A-Z0-9]+", r"\1", text)
                         for text in ([value] if isinstance(value, str) else value)
                     ]
                     for key, value in one.context.items()

@@ -1,7 +1,7 @@
 """What CloudFormation itself calls in the service role's name: the permissions of the resource types' handlers, of the registry's schemas.
 
-No emulator shows them. cfn-lint ships the schemas (`handlers` of each type, with `permissions`); what stands there is AWS's own list. What a
-call names, and with which condition keys, is told here, by the resource as service.yml makes it.
+No emulator shows them. cfn-lint ships the schemas (`handlers` of each type, with `permissions`): AWS's own list. What a call names, and
+with which keys, is told here, by the resource as service.yml makes it.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def test_the_push_role_may_what_the_registry_asks_for() -> None:
 @pytest.mark.parametrize("name", ["PushRole", "DeployRole"])
 def test_a_role_may_nothing_else(name: str) -> None:
     wanted = [request for of, request in calls.noted() if of == name] + (calls.pushed() if name == "PushRole" else [])
-    left = {one for one in unused(DEMO.role(name), wanted) if one.split()[1] not in calls.RARELY}
+    left = {one for one in unused(DEMO.role(name), wanted) if not {one, one.split()[1]} & set(calls.RARELY)}
     assert left == set()
 
 
@@ -160,14 +160,19 @@ def test_calls_are_noted_as_iam_is_asked(tmp_path: object) -> None:
         (one["role"], one["action"], one["resource"].partition("000000000000:")[2], list(one["context"].values()))
         for one in found
     ] == [
-        ("DeployRole", "cloudformation:CreateChangeSet", "stack/board-local/1", [[role.removesuffix("-1AB2")]]),
+        (
+            "DeployRole",
+            "cloudformation:CreateChangeSet",
+            "stack/board-local/1",
+            [[role.replace("lastgood-board-local-ServiceRole-1AB2", "ServiceRole")]],
+        ),
         ("DeployRole", "dynamodb:GetItem", "table/lastgood-board", [["build#1"]]),
         ("DeployRole", "dynamodb:PutItem", "table/lastgood-board", [["environment#local"]]),
         ("DeployRole", "dynamodb:UpdateItem", "table/lastgood-board", [["environment#local"]]),
         (
             "DeployRole",
             "iam:PassRole",
-            "role/lastgood-access/board/local/lastgood-board-local-ServiceRole",
+            "role/lastgood-access/board/local/ServiceRole",
             [["cloudformation.amazonaws.com"]],
         ),
     ]

@@ -14,8 +14,10 @@ from lastgood.errors import UsageError
 
 NETWORK = ("VpcId", "AllowedCidr", "DatabaseSecurityGroup", "DatabasePort")  # of an environment's parameters
 ONLY_HERE = NETWORK[1:]  # service.yml does not know them
-PUSH, DEPLOY = ("push.yml",), ("deploy.yml", "rollback.yml")  # the innermost workflows that assume each role
+PUSH, DEPLOY = ("build.yml",), ("deploy.yml", "rollback.yml")  # the innermost workflows that assume each role
 VERSIONS = ("v1.*",)
+_SECRET = re.compile(r"arn:[\w-]+:secretsmanager:[\w-]+:\d+:secret:[\w/+=.@-]+")
+_PARAMETER = re.compile(r"arn:[\w-]+:ssm:[\w-]+:\d+:parameter/[\w/.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -81,14 +83,11 @@ def readable(values: Iterable[str]) -> dict[str, str]:
 
     What ECS takes behind a secret's ARN (`:key:stage:version`) is no part of it for IAM.
     """
-    secrets, parameters = set(), set()
-    for piece in (piece.strip() for value in values for piece in value.split(",")):
-        parts = piece.split(":")
-        if parts[0] == "arn" and parts[2:3] == ["secretsmanager"] and len(parts) >= 7:
-            secrets.add(":".join(parts[:7]))
-        elif parts[0] == "arn" and parts[2:3] == ["ssm"]:
-            parameters.add(piece)
-    return {"SecretArns": ",".join(sorted(secrets)), "ParameterArns": ",".join(sorted(parameters))}
+    text = "\n".join(values)
+    return {
+        "SecretArns": ",".join(sorted(set(_SECRET.findall(text)))),
+        "ParameterArns": ",".join(sorted(set(_PARAMETER.findall(text)))),
+    }
 
 
 def network(values: Mapping[str, str], environment: str) -> dict[str, str]:
