@@ -13,7 +13,7 @@ from lastgood.deploy import access
 from permissions import claims
 from permissions.claims import Job, token
 from permissions.policy import Request
-from permissions.templates import ACCOUNT, BUNDLE, REGION, REPOSITORY
+from permissions.templates import ACCOUNT, BUNDLE, GITHUB, REGION, REPOSITORY
 
 DEPLOY = Job("deploy.yml", "deploy", "${{ inputs.environment }}")
 PUSH = Job(access.PUSH[0], "push", "")
@@ -30,7 +30,7 @@ class Stranger:
 def strangers(job: Job = DEPLOY) -> list[Stranger]:
     """Every one of them would be trusted if it were not for the one thing that is said of him."""
     own = Job("steal.yml", "steal", job.environment)
-    other_audience = token(job) | {f"{claims.GITHUB}:aud": "https://github.com/acme"}
+    other_audience = token(job) | {f"{GITHUB}:aud": "https://github.com/acme"}
     found = [
         Stranger(
             "a branch, with a workflow of its own", token(own, bundle="acme/shop@refs/heads/x", ref="refs/heads/x")
@@ -147,7 +147,7 @@ def template() -> dict[str, list[Request]]:
                 ("CreateInstanceProfile", arn("iam", "instance-profile/mine")),
                 ("AddRoleToInstanceProfile", arn("iam", "instance-profile/mine")),
                 ("CreateOpenIDConnectProvider", arn("iam", "oidc-provider/mine")),
-                ("UpdateOpenIDConnectProviderThumbprint", arn("iam", f"oidc-provider/{claims.GITHUB}")),
+                ("UpdateOpenIDConnectProviderThumbprint", arn("iam", f"oidc-provider/{GITHUB}")),
             )
         ],
         "pass somebody else's role to a task": [

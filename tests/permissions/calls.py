@@ -1,7 +1,8 @@
 """What the tool calls by each role, as IAM is asked for it.
 
-calls.json is noted while the demo runs (`LASTGOOD_CALLS=FILE make demo`, then `make permissions CALLS=FILE`): every call of boto3 in a workflow's verbs, with digests and
-numbers taken out. What goes to the registry over HTTP, and what the function calls, is told here by hand; tests hold both to the sources.
+calls.json is noted while the demo runs (`LASTGOOD_CALLS=FILE make demo`, then `make permissions CALLS=FILE`): every call of boto3 in a
+workflow's verbs, with digests and numbers taken out. What goes to the registry over HTTP, and what the function calls, is told here by
+hand; tests hold both to the sources.
 """
 
 from __future__ import annotations
@@ -204,7 +205,7 @@ def called_by_the_function() -> set[str]:
                 maker = node.func.value
                 if isinstance(maker.func, ast.Name) and maker.func.id == "client":
                     (service,) = (one.value for one in maker.args if isinstance(one, ast.Constant))
-                    found.add(f"{service}.{node.func.attr}")
+                    found.add(f"{service!s}.{node.func.attr}")
                 elif isinstance(maker.func, ast.Name) and maker.func.id == "table":
                     found.add(f"table.{node.func.attr}")
     return found

@@ -16,7 +16,7 @@ from permissions.templates import Made
 
 OPERATIONS = ("create", "read", "update", "delete")
 # Handlers ask for what any property may need. These are for properties that service.yml does not set.
-NOT_GRANTED = {
+NOT_GRANTED: dict[str, dict[str, tuple[str, ...]]] = {
     "AWS::Logs::LogGroup": {
         "data protection, deliveries, indices and tokens that the log group does not have": (
             *("logs:PutDataProtectionPolicy", "logs:DeleteDataProtectionPolicy", "logs:CreateLogDelivery"),

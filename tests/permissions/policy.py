@@ -6,8 +6,9 @@ never taken for allowed or denied. AWS's rules: "Policy evaluation logic" and "I
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,12 +90,14 @@ def listed(value: Values) -> list[str]:
 
 def like(pattern: str, text: str) -> bool:
     """IAM's wildcards: * is any number of characters, / and : among them; ? is one."""
-    if "${" in pattern:
-        raise NotImplementedError(f"policy variables: {pattern}")
-    return (
-        re.fullmatch("".join({"*": ".*", "?": "."}.get(one, re.escape(one)) for one in pattern), text, re.DOTALL)
-        is not None
-    )
+    return _pattern(pattern).fullmatch(text) is not None
+
+
+@functools.cache
+def _pattern(text: str) -> re.Pattern[str]:
+    if "${" in text:
+        raise NotImplementedError(f"policy variables: {text}")
+    return re.compile("".join({"*": ".*", "?": "."}.get(one, re.escape(one)) for one in text), re.DOTALL)
 
 
 def arn_like(pattern: str, text: str) -> bool:
@@ -103,7 +106,7 @@ def arn_like(pattern: str, text: str) -> bool:
     return len(wanted) == len(found) == 6 and all(map(like, wanted, found))
 
 
-OPERATORS = {
+OPERATORS: dict[str, Callable[[str, str], bool]] = {
     "StringEquals": lambda wanted, found: wanted == found,
     "StringLike": like,
     "ArnEquals": arn_like,

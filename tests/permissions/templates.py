@@ -222,7 +222,7 @@ def service(of: Made, **more: str) -> Made:
         "ServiceToken": f"arn:aws:lambda:{of.pseudo['AWS::Region']}:{of.pseudo['AWS::AccountId']}:function:lastgood-{project}-migration",
         **{key: of.outputs[key] for key in ("PermissionsBoundary", "LoadBalancerSecurityGroup", "TaskSecurityGroup")},
     }
-    region, account = of.pseudo["AWS::Region"], of.pseudo["AWS::AccountId"]
+    region, account = str(of.pseudo["AWS::Region"]), str(of.pseudo["AWS::AccountId"])
     return Made("service.yml", of.values["StackName"], given | more, region=region, account=account)
 
 

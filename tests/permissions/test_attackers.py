@@ -11,8 +11,9 @@ import pytest
 
 from permissions import attackers, templates
 from permissions.attackers import BOUND, OURS, OWN_TASK_ROLE, TO_TASKS, Stranger, arn, role
-from permissions.claims import GITHUB, Job, token
-from permissions.policy import Request, Role
+from permissions.claims import Job, token
+from permissions.policy import Request, Role, applies, statements
+from permissions.templates import GITHUB
 
 PRODUCTION = templates.environment("production")
 SERVICE = templates.service(PRODUCTION)
@@ -187,24 +188,16 @@ def weaker(role: Role, attempts: dict[str, list[Request]]) -> list[str]:
     """What could be left out of a role's policies without anybody getting further: conditions (each key), and resources (each but *)."""
     everything = [one for requests in attempts.values() for one in requests]
     useless = []
-    for number, document in enumerate(role.policies):
-        for at, statement in enumerate(document["Statement"]):
-            for operator, keys in statement.get("Condition", {}).items():
-                for key in keys:
-                    changed = copy.deepcopy(document)
-                    del changed["Statement"][at]["Condition"][operator][key]
-                    if not any(replace(role, policies=_with(role, number, changed)).may(one) for one in everything):
-                        useless.append(f"{statement['Sid']}: {operator} {key}")
-            if statement["Resource"] != "*":
-                changed = copy.deepcopy(document)
-                changed["Statement"][at]["Resource"] = "*"
-                if not any(replace(role, policies=_with(role, number, changed)).may(one) for one in everything):
-                    useless.append(f"{statement['Sid']}: Resource")
+    for statement in (one for document in role.policies for one in statements(document)):
+        for operator, keys in statement.get("Condition", {}).items():
+            for key in keys:
+                changed = copy.deepcopy(statement)
+                del changed["Condition"][operator][key]
+                if not any(applies(changed, one) for one in everything):
+                    useless.append(f"{statement['Sid']}: {operator} {key}")
+        if statement["Resource"] != "*" and not any(applies(statement | {"Resource": "*"}, one) for one in everything):
+            useless.append(f"{statement['Sid']}: Resource")
     return useless
-
-
-def _with(role: Role, number: int, changed: Any) -> list[Any]:
-    return [changed if at == number else one for at, one in enumerate(role.policies)]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from permissions.policy import Request, Role, allows, conditions
 ANYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 
 
-def one(effect: str = "Allow", action: Any = "*", resource: Any = "*", **condition: Any) -> dict[str, Any]:
+def one(effect: Any = "Allow", action: Any = "*", resource: Any = "*", **condition: Any) -> dict[str, Any]:
     statement = {"Effect": effect, "Action": action, "Resource": resource}
     return {"Version": "2012-10-17", "Statement": [statement | ({"Condition": condition} if condition else {})]}
 

@@ -6,7 +6,7 @@ import pytest
 from lastgood.deploy import access
 
 from permissions import claims, templates, trust
-from permissions.claims import GITHUB
+from permissions.templates import GITHUB
 
 
 def test_the_roles_name_the_innermost_workflows_and_no_others() -> None:

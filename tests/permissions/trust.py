@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from lastgood.deploy import access
 
 from permissions import claims, templates
-from permissions.claims import GITHUB, Job, token
+from permissions.claims import Job, token
+from permissions.templates import GITHUB
 
 REFS = {
     "main": "refs/heads/main",
