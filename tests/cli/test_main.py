@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError, NoCredentialsError, ReadTimeoutError
 from lastgood import __version__, cli
 from lastgood.errors import FailedNotRestored, FailedRestored, Refused, UsageError
 
 VERBS = (
-    "lock", "lock-base", "build", "scan", "sbom", "push", "cache", "deploy", "rollback", "status", "history", "bootstrap", "local", "demo",
-    "doctor", "completion",
+    "lock", "lock-base", "build", "scan", "sbom", "push", "cache", "deploy", "rollback", "status", "history", "diff", "lock-status",
+    "unlock", "bootstrap", "local", "demo", "doctor", "completion",
 )  # fmt: skip
 HEAVY = ("boto3", "botocore", "docker", "debian", "pysequoia", "pip", "piptools", "dockerfile_parse", "django",
          "msgspec", "argcomplete", "elftools", "detect_secrets", "pip_audit", "cyclonedx", "squarify", "zstandard")  # fmt: skip
@@ -158,6 +159,25 @@ def test_an_error_is_an_annotation_on_github(
             2,
             "lastgood: No space left on device (/cache/x): nothing half done was kept; mend that and run the command again\n",
         ),
+        # Of whatever verb: push, deploy and scan ask the record before anything else.
+        (
+            NoCredentialsError(),
+            2,
+            "lastgood: AWS could not be asked: Unable to locate credentials; check the credentials and the region\n",
+        ),
+        (
+            ClientError({"Error": {"Code": "ResourceNotFoundException", "Message": "no"}}, "GetItem"),
+            2,
+            (
+                "lastgood: there is no release record in this account and region: run `lastgood bootstrap` once, or set the environment's "
+                "region\n"
+            ),
+        ),
+        (
+            ReadTimeoutError(endpoint_url="https://x"),  # an OSError, too
+            2,
+            'lastgood: AWS could not be asked: Read timeout on endpoint URL: "https://x"; check the credentials and the region\n',
+        ),
     ],
 )
 def test_exit_statuses(
@@ -243,3 +263,34 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> Non
     assert error.splitlines()[0].startswith("✗ resolve seeds.toml")
     assert error.splitlines()[1:] == ["lastgood: interrupted"]
     assert [file.name for file in tmp_path.iterdir()] == ["seeds.toml"]
+
+
+@pytest.mark.parametrize("verb", ["push", "deploy", "scan"])
+def test_without_credentials_it_is_one_sentence(verb: str, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What asks the record outside of a release, too: nothing ends in botocore's traceback."""
+    file = shop / "pyproject.toml"
+    staging = '[tool.lastgood.environments.staging]\nregion = "eu-central-1"\n'
+    file.write_text(file.read_text(encoding="utf-8") + staging, encoding="utf-8")
+    code = (
+        "import sys; from lastgood import cli\n"
+        "from lastgood.image import build, built\n"
+        "from types import SimpleNamespace as Any\n"
+        "from pathlib import Path\n"
+        "image = Any(digest='sha256:x', build='b', folder=Path('/nowhere'))\n"
+        "build.last = built.last = lambda state: image\n"
+        "options = ['--against', 'last-good'] if sys.argv[1] == 'scan' else []\n"
+        "sys.exit(cli.main([*sys.argv[1:], '-e', 'staging', *options]))"
+    )
+    hidden = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    nowhere = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(shop), "GITHUB_ACTIONS": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code, verb, "--project", str(shop)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=hidden | nowhere,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Unable to locate credentials" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("lastgood: ")

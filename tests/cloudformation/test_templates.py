@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -144,3 +145,74 @@ def test_what_the_function_reads_is_what_the_template_sends() -> None:
     }  # fmt: skip
     assert read_names <= set(sent)
     assert {"Project", "Environment", "Build", "ImageDigest", "Image", "ManifestSha", "Release"} <= set(sent)
+
+
+LONGEST = {"Project": "p" * 40, "Environment": "e" * 40, "Id": "12345678-1234-1234-1234-123456789012"}
+LIMITS = {  # what AWS takes, in characters
+    ("AWS::ECR::Repository", "RepositoryName"): 256,
+    ("AWS::DynamoDB::Table", "TableName"): 255,
+    ("AWS::Logs::LogGroup", "LogGroupName"): 512,
+    ("AWS::Lambda::Function", "FunctionName"): 64,
+    ("AWS::Events::Rule", "Name"): 64,
+    ("AWS::IAM::Role", "RoleName"): 64,
+    ("AWS::IAM::Role", "Path"): 512,
+    ("AWS::IAM::Role", "Description"): 1000,
+    ("AWS::IAM::ManagedPolicy", "ManagedPolicyName"): 128,
+    ("AWS::IAM::ManagedPolicy", "Path"): 512,
+    ("AWS::IAM::ManagedPolicy", "Description"): 1000,
+    ("AWS::ECS::Cluster", "ClusterName"): 255,
+    ("AWS::ECS::Service", "ServiceName"): 255,
+    ("AWS::ECS::TaskDefinition", "Family"): 255,
+    ("AWS::EC2::SecurityGroup", "GroupName"): 255,
+    ("AWS::EC2::SecurityGroup", "GroupDescription"): 255,
+    ("AWS::ElasticLoadBalancingV2::LoadBalancer", "Name"): 32,
+    ("AWS::ElasticLoadBalancingV2::TargetGroup", "Name"): 32,
+    ("AWS::SecretsManager::Secret", "Name"): 512,
+    ("AWS::SQS::Queue", "QueueName"): 80,
+    ("AWS::SNS::Topic", "TopicName"): 256,
+    ("AWS::CloudWatch::Alarm", "AlarmName"): 255,
+    ("AWS::SSM::Parameter", "Name"): 1011,
+}
+
+
+def named(name: str) -> list[tuple[str, str, str]]:
+    """What a template derives from the project's and the environment's name: resource, property, and the text for the longest names."""
+    found = []
+    for logical, resource in read(name)["Resources"].items():
+        for key, value in resource.get("Properties", {}).items():
+            if isinstance(value, dict) and value.keys() & {"Fn::Sub", "Ref"}:
+                text = value.get("Fn::Sub") or "${" + value["Ref"] + "}"
+                text = text[0] if isinstance(text, list) else text
+                if key.endswith(("Name", "Family", "Description", "Path")) and re.search(
+                    r"\$\{(Project|Environment)\}", text
+                ):
+                    whole = re.sub(r"\$\{(\w+)\}", lambda found: LONGEST[found[1]], text)
+                    found.append((logical, f"{resource['Type']} {key}", whole))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("logical", "what", "text"), [one for name in NAMES for one in named(name)], ids=lambda value: str(value)[:40]
+)
+def test_the_longest_names_are_short_enough_for_aws(logical: str, what: str, text: str) -> None:
+    kind, key = what.split()
+    if (kind, key) == ("AWS::Lambda::Permission", "FunctionName"):
+        return
+    assert (kind, key) in LIMITS, f"{logical}: look up how long a {key} of {kind} may be, and write it down in LIMITS"
+    assert len(text) <= LIMITS[kind, key], f"{logical}: {text} has {len(text)} characters"
+
+
+def test_the_longest_names_are_those_that_the_configuration_takes() -> None:
+    for name in NAMES:
+        for parameter in ("Project", "Environment"):
+            pattern = read(name)["Parameters"].get(parameter, {}).get("AllowedPattern")
+            if pattern:
+                assert re.fullmatch(pattern, LONGEST[parameter])
+                assert not re.fullmatch(pattern, LONGEST[parameter] + "x")
+
+
+def test_the_log_outlives_the_stack_and_is_not_in_the_way_of_the_next() -> None:
+    group = read("service.yml")["Resources"]["LogGroup"]
+    assert (group["DeletionPolicy"], group["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    identity = {"Id": {"Fn::Select": [2, {"Fn::Split": ["/", {"Ref": "AWS::StackId"}]}]}}
+    assert group["Properties"]["LogGroupName"] == {"Fn::Sub": ["/lastgood/${Project}/${Environment}/${Id}", identity]}

@@ -153,7 +153,7 @@ IMAGE_KEYS = (
         pytest.param(
             "[tool.lastgood.environments.Staging]\n",
             "pyproject.toml:5: [tool.lastgood.environments] Staging: an environment's name is 2 to 40 lower-case letters, "
-            "digits and hyphens",
+            "digits and single hyphens",
             id="environment's name",
         ),
         pytest.param(
@@ -279,14 +279,20 @@ port = 0
     assert refusal(folder).splitlines() == [
         "LASTGOOD_SITE_PORT is 'http': it must be a port, 1 to 65535",
         f"pyproject.toml:3: [tool.lastgood] app: there is no manage.py in {folder}/site: name the folder that holds it",
-        "pyproject.toml:6: [tool.lastgood.environments] Live: an environment's name is 2 to 40 lower-case letters, digits and hyphens",
+        (
+            "pyproject.toml:6: [tool.lastgood.environments] Live: an environment's name is 2 to 40 lower-case letters, digits and single "
+            "hyphens"
+        ),
         (
             "pyproject.toml:7: [tool.lastgood.environments.Live] regoin: there is no such key (did you mean 'region'?); "
             "it takes stack, region, url, parameters"
         ),
         "pyproject.toml:10: [tool.lastgood.image.budget] total: '3 MiB' must be a size, as “30 MB”",
         "pyproject.toml:10: [tool.lastgood.image.budget] growth: must be a string, not 4",
-        "pyproject.toml:11: [tool.lastgood.image] platforms: 'linux/arm' is none of linux/amd64, linux/arm64 (did you mean 'linux/arm64'?)",
+        (
+            "pyproject.toml:11: [tool.lastgood.image] platforms: 'linux/arm' is none of linux/amd64, linux/arm64 (did you mean "
+            "'linux/arm64'?)"
+        ),
         "pyproject.toml:11: [tool.lastgood.image] platforms: must hold strings, not 3",
         "pyproject.toml:12: [tool.lastgood.image.environment] DEBUG: must be a string, not False",
         "pyproject.toml:15: [tool.lastgood.local] port: 0 must be a port, 1 to 65535",
@@ -315,7 +321,7 @@ def test_the_whole_table_is_none(write: Write) -> None:
 
 def test_a_line_feed_does_not_slip_behind_a_name(write: Write) -> None:
     assert refusal(write(RIGHT.replace('"shop"', '"shop\\n"'))) == (
-        "pyproject.toml:2: [tool.lastgood] project: 'shop\\n' must be 2 to 40 lower-case letters, digits and hyphens"
+        "pyproject.toml:2: [tool.lastgood] project: 'shop\\n' must be 2 to 40 lower-case letters, digits and single hyphens"
     )
 
 
@@ -334,7 +340,15 @@ def test_a_table_is_frozen_and_the_same_as_json_everywhere(write: Write) -> None
         (
             'project = "shop"',
             'project = "Shop_1"',
-            "pyproject.toml:2: [tool.lastgood] project: 'Shop_1' must be 2 to 40 lower-case letters, digits and hyphens",
+            "pyproject.toml:2: [tool.lastgood] project: 'Shop_1' must be 2 to 40 lower-case letters, digits and single hyphens",
+        ),
+        *(
+            (
+                'project = "shop"',
+                f'project = "{name}"',
+                f"pyproject.toml:2: [tool.lastgood] project: '{name}' must be 2 to 40 lower-case letters, digits and single hyphens",
+            )
+            for name in ("shop--two", "shop-", "s", "s" * 41)
         ),
         (
             'project = "shop"\n',

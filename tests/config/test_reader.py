@@ -70,7 +70,7 @@ def test_the_order_is_the_files() -> None:
     assert str(caught.value).splitlines() == [
         "house.toml:2: [house.jobs.clean] daily: must be true or false, not 3",
         "house.toml:3: [house.jobs.clean] command: must be a list, not 4",
-        "house.toml:4: [house.jobs] A: 'A' must be 2 to 40 lower-case letters, digits and hyphens",
+        "house.toml:4: [house.jobs] A: 'A' must be 2 to 40 lower-case letters, digits and single hyphens",
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,6 +34,7 @@ class CloudFormation:
         self.plays: list[list[tuple[str, list[tuple[str, str, str]]]]] = []
         self.playing: list[tuple[str, list[tuple[str, str, str]]]] = []
         self.calls: list[str] = []
+        self.refusing: dict[str, Exception] = {}  # operation → what it raises
         self.hook: Callable[[str], None] = lambda status: None
         self._numbers = itertools.count(1)
 
@@ -47,11 +48,15 @@ class CloudFormation:
         }
 
     def describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803
+        if "describe_stacks" in self.refusing:
+            raise self.refusing["describe_stacks"]
         if StackName not in self.stacks:
             raise missing(StackName)
         stack = self.stacks[StackName]
         if self.playing and not StackName.startswith("lastgood-"):
             status, events = self.playing.pop(0)
+            if status == "UPDATE_ROLLBACK_IN_PROGRESS" and stack["StackStatus"] != status:
+                self._tell(StackName, status, "")
             for resource, state, reason in events:
                 self._tell(resource, state, reason)
             stack["StackStatus"] = status
@@ -63,7 +68,7 @@ class CloudFormation:
 
     def _tell(self, resource: str, status: str, reason: str) -> None:
         number = next(self._numbers)
-        types = {"Migration": "Custom::Migration", "Service": "AWS::ECS::Service"}
+        types = {"Migration": "Custom::Migration", "Service": "AWS::ECS::Service", "Cluster": "AWS::ECS::Cluster"}
         self.events.insert(
             0,
             {
@@ -102,14 +107,15 @@ class CloudFormation:
 
     def delete_change_set(self, StackName: str, ChangeSetName: str) -> None:  # noqa: N803
         self.calls.append("discard")
+        self.changes.pop(ChangeSetName)
 
     def cancel_update_stack(self, StackName: str) -> None:  # noqa: N803
         self.calls.append("cancel")
 
-    def continue_update_rollback(self, StackName: str, RoleARN: str) -> None:  # noqa: N803
+    def continue_update_rollback(self, StackName: str, RoleARN: str, ResourcesToSkip: Sequence[str] = ()) -> None:  # noqa: N803
         assert RoleARN == SERVICE_ROLE
-        self.calls.append("continue")
-        self.playing = self.plays.pop(0)
+        self.calls.append(" ".join(["continue", *ResourcesToSkip]))
+        self.playing = list(self.plays.pop(0))
 
     def delete_stack(self, StackName: str, RoleARN: str) -> None:  # noqa: N803
         assert RoleARN == SERVICE_ROLE
@@ -137,6 +143,9 @@ class Account:
         self.running: tuple[str, ...] = ()
         self.database = "in step"
         self.status = 200
+        self.service = ("", "COMPLETED")  # the digest of the service's task definition, and how its deployment stands
+        self.patch: Any = None  # pytest's monkeypatch
+        self.moving: list[str] = []  # release tasks under way
 
     def client(self, service: str) -> Any:
         return {"cloudformation": self.cloudformation, "ecr": self, "ecs": self, "logs": self}[service]
@@ -145,11 +154,26 @@ class Account:
         assert repositoryName == "board"
         return {"images": [one for one in imageIds if one["imageDigest"] in self.registry]}
 
-    def list_tasks(self, cluster: str, **_: Any) -> dict[str, Any]:
+    def describe_services(self, cluster: str, services: list[str]) -> dict[str, Any]:
+        assert (cluster, services) == ("board_staging", ["board_staging"])
+        deployments = [{"status": "PRIMARY", "rolloutState": self.service[1]}]
+        numbers = {"desiredCount": len(self.running), "runningCount": len(self.running)}
+        named = {"status": "ACTIVE", "taskDefinition": "definition", "deployments": deployments}
+        return {"services": [named | numbers] if self.service[0] else []}
+
+    def describe_task_definition(self, taskDefinition: str) -> dict[str, Any]:  # noqa: N803
+        web = {"name": "web", "image": f"registry/board@{self.service[0]}"}
+        return {"taskDefinition": {"containerDefinitions": [{"name": "other", "image": "other"}, web]}}
+
+    def list_tasks(self, cluster: str, **which: Any) -> dict[str, Any]:
         assert cluster == "board_staging"
+        if "serviceName" not in which and "family" not in which:
+            return {"taskArns": self.moving if which["desiredStatus"] == "RUNNING" else []}
         return {"taskArns": [str(number) for number in range(len(self.running))]}
 
     def describe_tasks(self, cluster: str, tasks: list[str]) -> dict[str, Any]:
+        if tasks == self.moving:
+            return {"tasks": [{"taskArn": arn, "lastStatus": "RUNNING", "group": "lastgood-board"} for arn in tasks]}
         found = [self.running[int(arn)] for arn in tasks]
         containers = [[{"name": "web", "image": f"registry/board@{digest}"}] for digest in found]
         return {"tasks": [{"taskArn": "t/1", "lastStatus": "RUNNING", "containers": one} for one in containers]}
@@ -163,6 +187,7 @@ class Account:
 def account(tmp_path: Path, table: Any, monkeypatch: pytest.MonkeyPatch) -> Account:
     """A bootstrapped account with nothing deployed; waiting takes no time."""
     made = Account(tmp_path, table)
+    made.patch = monkeypatch
     made.cloudformation.add("lastgood-board", "CREATE_COMPLETE", {}, {"MigrationFunctionArn": "arn:function"})
     made.cloudformation.add("lastgood-board-staging", "CREATE_COMPLETE", {}, DECIDED)
     monkeypatch.setattr(verify.smoke, "ask", made.ask)

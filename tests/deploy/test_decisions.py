@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from lastgood.deploy import history, progress, rollback, smoke, status, verify
+from lastgood.deploy.place import Place
 from lastgood.deploy.smoke import Health
 from lastgood.deploy.stack import Event
-from lastgood.errors import LastgoodError
+from lastgood.errors import LastgoodError, UsageError
 from lastgood.record.release import Release
 
 A = "sha256:" + "61" * 32
@@ -255,6 +256,21 @@ def test_history_as_a_table(facts: Any) -> None:
         "      1  good    deploy  a        a      ada  2026-01-01 00:00:00"
     )
     assert history.render_history([]) == "no release yet"
+
+
+def test_history_goes_on_before_the_oldest_shown(facts: Any) -> None:
+    known = [{"environment": "staging"} | one.as_dict() for one in releases(facts, "3 b good", "2 a good")]
+    more = "\nthose before: lastgood history --environment staging --before 2"
+    assert history.render_history(known, 2).endswith(more)
+    assert more not in history.render_history(known, 3)
+    first = [{"environment": "staging"} | one.as_dict() for one in releases(facts, "1 a good")]
+    assert more not in history.render_history(first, 1)
+
+
+@pytest.mark.parametrize(("limit", "before", "name"), [(0, None, "--limit is 0"), (5, 0, "--before is 0")])
+def test_history_of_a_senseless_number(account: Any, limit: int, before: int | None, name: str) -> None:
+    with pytest.raises(UsageError, match=rf"^{name}: it must be at least 1$"):
+        history.history(Place(account, account.folder), limit, before)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from lastgood.deploy import leftovers, outcome
 from lastgood.deploy.order import Order
+from lastgood.deploy.outcome import Ending
 from lastgood.deploy.restore import Restored
 from lastgood.deploy.smoke import Health
 from lastgood.deploy.verify import Facts
@@ -29,20 +30,105 @@ def test_the_turn_is_one_line(cause: str, line: str) -> None:
     assert outcome.turn(cause) == line
 
 
+def ending(facts: Any, *, there: bool) -> Ending:
+    last = Release(1, "good", "deploy", facts("a"), "ada", "2026-01-01T00:00:00.000Z") if there else None
+    return Ending(2, "staging", last)
+
+
 @pytest.mark.parametrize(
     ("restored", "there", "kind", "said"),
     [
         (Restored(True), True, FailedRestored, "last good is back and verified: build a (release 1)"),
         (Restored(True), False, FailedRestored, "there was no good release before: the environment is empty again"),
-        (Restored(False, "no task is running"), True, FailedNotRestored, "last good is NOT back: no task is running"),
+        (
+            Restored(False, "no task is running", [], Facts("UPDATE_COMPLETE", "", (), Health(0, detail="refused"))),
+            True,
+            FailedNotRestored,
+            (
+                "last good is NOT back: no task is running\n"
+                "what runs: nothing\n"
+                "what is recorded: release 2 is failed, last good is release 1 (build a)\n"
+                "what to type: `lastgood rollback --environment staging --to 1`, which releases last good again"
+            ),
+        ),
+        (
+            Restored(False, outcome.NOT_WAITED),
+            True,
+            FailedNotRestored,
+            (
+                f"last good is NOT back: {outcome.NOT_WAITED}\n"
+                "what runs: not known\n"
+                "what is recorded: release 2 is failed, last good is release 1 (build a)\n"
+                "what to type: `lastgood status --environment staging`; the next deploy or rollback waits for the stack's end, and goes "
+                "on from "
+                "there"
+            ),
+        ),
     ],
 )
 def test_the_end_has_the_whole_cause_and_what_runs(
     facts: Any, restored: Restored, there: bool, kind: type[Exception], said: str
 ) -> None:
-    last = Release(1, "good", "deploy", facts("a"), "ada", "2026-01-01T00:00:00.000Z") if there else None
-    failure = outcome.failure(2, CAUSE, restored, last)
+    failure = outcome.failure(ending(facts, there=there), CAUSE, restored)
     assert (type(failure), str(failure)) == (kind, f"release 2 failed: {CAUSE}\n{said}")
+
+
+@pytest.mark.parametrize(
+    ("stack", "serving", "there", "expected"),
+    [
+        (
+            "UPDATE_ROLLBACK_IN_PROGRESS",
+            True,
+            True,
+            "`lastgood status --environment staging`; the next deploy or rollback waits for the stack's end, and goes on from there",
+        ),
+        (
+            "CREATE_COMPLETE",
+            True,
+            False,
+            "`lastgood deploy --environment staging` once the cause is mended: it goes on from the stack as it is",
+        ),
+        (
+            None,
+            False,
+            True,
+            "`lastgood rollback --environment staging --recreate`, which makes the stack again from last good",
+        ),
+        (
+            "ROLLBACK_COMPLETE",
+            False,
+            True,
+            "`lastgood rollback --environment staging --recreate`, which makes the stack again from last good",
+        ),
+        (
+            "DELETE_FAILED",
+            True,
+            True,
+            (
+                "look at the stack's events in CloudFormation; `lastgood rollback --environment staging --recreate` "
+                "deletes it, and its load "
+                "balancer's name with it, and makes it again from last good"
+            ),
+        ),
+    ],
+)
+def test_what_to_type(facts: Any, stack: str | None, serving: bool, there: bool, expected: str) -> None:
+    assert outcome.advice(ending(facts, there=there), stack, serving=serving) == expected
+
+
+@pytest.mark.parametrize(
+    ("running", "health", "expected"),
+    [
+        ((), Health(0, detail="refused"), "nothing"),
+        ("aa", Health(200, "", "in step"), "2 tasks of {a} (last good); answered 200, the database is in step"),
+        ("ab", Health(0, detail="refused"), "2 tasks of {a} (last good), {b}; no answer (refused)"),
+    ],
+)
+def test_what_runs(facts: Any, running: str, health: Health, expected: str) -> None:
+    digests = {name: facts(name).digest for name in "ab"}
+    found = Facts("UPDATE_COMPLETE", "", tuple(digests[name] for name in running), health)
+    named = {name: digest[:19] for name, digest in digests.items()}
+    assert outcome.running(found, ending(facts, there=True).last) == expected.format(**named)
 
 
 @pytest.mark.parametrize(

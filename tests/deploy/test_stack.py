@@ -9,11 +9,13 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from botocore.stub import ANY, Stubber
-from lastgood.deploy.stack import ChangeSet, Stack, settled
+from lastgood.deploy.stack import STACK, ChangeSet, Event, Stack, Unreverted, causes, settled, unreverted
 from lastgood.errors import UsageError
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+CHANGE = "arn:aws:cloudformation:eu-central-1:1:changeSet/lastgood-1/1"
 ARN = "arn:aws:cloudformation:eu-central-1:1:stack/board-staging/1"
 
 
@@ -45,8 +47,8 @@ def is_(stub: Stubber, status: str | None) -> None:
     stub.add_response("describe_stacks", {"Stacks": [described]}, {"StackName": "board-staging"})
 
 
-def told(stub: Stubber, *events: tuple[int, str, str]) -> None:
-    """Events (number and second, resource, status), newest first."""
+def told(stub: Stubber, *events: tuple[int, str, str], more: str = "") -> None:
+    """Events (number and second, resource, status), newest first; `more` is the token of the next page."""
     found = [
         {
             "StackId": ARN,
@@ -58,7 +60,8 @@ def told(stub: Stubber, *events: tuple[int, str, str]) -> None:
         }
         for number, resource, status in events
     ]
-    stub.add_response("describe_stack_events", {"StackEvents": found}, {"StackName": "board-staging"})
+    page = {"StackEvents": found} | ({"NextToken": more} if more else {})
+    stub.add_response("describe_stack_events", page, {"StackName": "board-staging"})
 
 
 @pytest.mark.parametrize(
@@ -91,8 +94,106 @@ def test_only_what_is_new_is_told(stack: Stack, stub: Stubber) -> None:
     # A second operation of the same command sees nothing of the first one.
     told(stub, (8, "board-staging", "UPDATE_ROLLBACK_COMPLETE"), (7, "Service", "UPDATE_FAILED"))
     stack.mark()
+    assert stack._seen == {"2", "3", "7", "8"}
     told(stub, (9, "Service", "UPDATE_IN_PROGRESS"), (8, "board-staging", "UPDATE_ROLLBACK_COMPLETE"))
     assert [one.id for one in stack.fresh()] == ["9"]
+
+
+def test_an_old_stack_is_asked_for_its_newest_events_only(stack: Stack, stub: Stubber) -> None:
+    """The stub would refuse a question for a second page."""
+    told(stub, (9, "Service", "UPDATE_COMPLETE"), (8, "Service", "UPDATE_IN_PROGRESS"), more="next")
+    stack.mark()
+    told(stub, (10, "Service", "UPDATE_IN_PROGRESS"), (9, "Service", "UPDATE_COMPLETE"), more="next")
+    assert [one.id for one in stack.fresh()] == ["10"]
+
+
+def tell(*events: tuple[str, str, str]) -> list[Event]:
+    """Events (resource, status, reason), oldest first; `stack` is the stack itself."""
+    return [
+        Event(str(number), EPOCH, resource, STACK if resource == "stack" else f"type of {resource}", status, reason, "")
+        for number, (resource, status, reason) in enumerate(events)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([("Service", "UPDATE_FAILED", "no")], ["Service"]),
+        ([("Service", "UPDATE_FAILED", "no"), ("Service", "UPDATE_COMPLETE", "")], []),
+        # A sibling that was cancelled with it can't be skipped: CloudFormation would refuse, and it is rolled back by the next try.
+        ([("Role", "UPDATE_FAILED", "Resource update cancelled"), ("Service", "UPDATE_FAILED", "no")], ["Service"]),
+        ([("Cluster", "DELETE_FAILED", "no"), ("stack", "UPDATE_ROLLBACK_FAILED", "no")], []),
+        ([("Migration", "UPDATE_FAILED", "a"), ("Service", "UPDATE_FAILED", "b")], ["Migration", "Service"]),
+    ],
+)
+def test_what_stopped_a_rollback(events: list[tuple[str, str, str]], expected: list[str]) -> None:
+    assert [one.name for one in unreverted(tell(*events))] == expected
+
+
+def test_what_failed_on_the_way_forward_did_not_stop_the_rollback(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It shows the same status, and CloudFormation refuses to skip it."""
+    events = tell(
+        ("Service", "UPDATE_FAILED", "the new build crashes"),
+        ("stack", "UPDATE_ROLLBACK_IN_PROGRESS", ""),
+        ("Migration", "UPDATE_FAILED", "first try"),
+        ("stack", "UPDATE_ROLLBACK_FAILED", ""),
+        ("stack", "UPDATE_ROLLBACK_IN_PROGRESS", "User Initiated"),
+        ("Migration", "UPDATE_FAILED", "second try"),
+        ("stack", "UPDATE_ROLLBACK_FAILED", ""),
+    )
+    monkeypatch.setattr(stack, "_newest_first", lambda: iter(events[::-1]))
+    assert stack.unreverted() == [Unreverted("Migration", "type of Migration", "second try")]
+
+
+def test_continuing_a_rollback(stack: Stack, stub: Stubber) -> None:
+    for skipping, request in ((), {}), (("Service",), {"ResourcesToSkip": ["Service"]}):
+        told(stub)
+        stub.add_response("continue_update_rollback", {}, {"StackName": "board-staging"} | request)
+        stack.continue_rollback(skipping)
+
+
+def test_a_network_that_comes_back_is_waited_for(stack: Stack, stub: Stubber) -> None:
+    is_(stub, "UPDATE_IN_PROGRESS")
+    told(stub)
+    stub.add_client_error("describe_stacks", "Throttling", "Rate exceeded")
+    is_(stub, "UPDATE_COMPLETE")
+    stub.add_client_error("describe_stack_events", "ServiceUnavailable", "later")
+    is_(stub, "UPDATE_COMPLETE")
+    told(stub)
+    assert stack.watch(lambda events: None) == "UPDATE_COMPLETE"
+
+
+def test_what_could_not_be_shown_is_shown_later(stack: Stack, stub: Stubber) -> None:
+    """Whoever shows asks the record, which may not answer: no event, and no cause, is lost for that."""
+    seen: list[str] = []
+    busy = [ClientError({"Error": {"Code": "ThrottlingException", "Message": "no"}}, "GetItem")]
+
+    def show(events: list[Event]) -> None:
+        if busy:
+            raise busy.pop()
+        seen.extend(event.status for event in events)
+
+    is_(stub, "UPDATE_IN_PROGRESS")
+    told(stub, (1, "Service", "UPDATE_FAILED"))
+    is_(stub, "UPDATE_ROLLBACK_COMPLETE")
+    told(stub, (2, "Service", "UPDATE_COMPLETE"), (1, "Service", "UPDATE_FAILED"))
+    assert stack.watch(show) == "UPDATE_ROLLBACK_COMPLETE"
+    assert seen == ["UPDATE_FAILED", "UPDATE_COMPLETE"]
+
+
+def test_an_expired_session_is_not(stack: Stack, stub: Stubber) -> None:
+    stub.add_client_error("describe_stacks", "ExpiredToken", "The security token included in the request is expired")
+    with pytest.raises(ClientError, match="ExpiredToken"):
+        stack.watch(lambda events: None)
+
+
+def test_nor_is_a_network_that_stays_away(stack: Stack, stub: Stubber, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lastgood.deploy.stack.PATIENCE", 0.0)
+    stub.add_client_error("describe_stacks", "Throttling", "Rate exceeded")
+    with pytest.raises(ClientError, match="Throttling"):
+        stack.watch(lambda events: None)
 
 
 def test_watching_ends_with_the_stack(stack: Stack, stub: Stubber) -> None:
@@ -121,7 +222,7 @@ def creating(stub: Stubber, kind: str) -> None:
         "Tags": [{"Key": "lastgood:project", "Value": "board"}],
         "Capabilities": ["CAPABILITY_IAM"],
     }
-    stub.add_response("create_change_set", {}, request)
+    stub.add_response("create_change_set", {"Id": CHANGE}, request)
 
 
 def prepare(stack: Stack) -> ChangeSet | None:
@@ -165,6 +266,9 @@ def test_a_change_set_that_fails_leaves_no_empty_stack(stack: Stack, stub: Stubb
     is_(stub, None)
     creating(stub, "CREATE")
     stub.add_response("describe_change_set", {"Status": "FAILED", "StatusReason": "Template error: no such output"})
+    stub.add_response(
+        "describe_events", {"OperationEvents": []}, {"ChangeSetName": CHANGE, "Filters": {"FailedEvents": True}}
+    )
     stub.add_response("delete_change_set", {})
     is_(stub, "REVIEW_IN_PROGRESS")
     stub.add_response("delete_stack", {})
@@ -173,6 +277,70 @@ def test_a_change_set_that_fails_leaves_no_empty_stack(stack: Stack, stub: Stubb
     assert str(error.value) == (
         "CloudFormation made no change set for board-staging: Template error: no such output; mend the environment's parameters"
     )
+
+
+EARLY = (
+    "The following hook(s)/validation failed: [AWS::EarlyValidation::ResourceExistenceCheck]. To troubleshoot Early Validation errors, use "
+    "the DescribeEvents API for detailed failure information."
+)
+
+
+def test_the_causes_of_an_early_validation_are_asked_for(stack: Stack, stub: Stubber) -> None:
+    is_(stub, "UPDATE_COMPLETE")
+    creating(stub, "UPDATE")
+    stub.add_response("describe_change_set", {"Status": "FAILED", "StatusReason": EARLY})
+    cause = {
+        "EventId": "1",
+        "EventType": "VALIDATION_ERROR",
+        "LogicalResourceId": "LogGroup",
+        "ResourceType": "AWS::Logs::LogGroup",
+        "ValidationName": "NAME_CONFLICT_VALIDATION",
+        "ValidationStatusReason": "Resource of type 'AWS::Logs::LogGroup' with identifier '/lastgood/board/staging' already exists.",
+        "ValidationPath": "/Resources/LogGroup",
+    }
+    stub.add_response("describe_events", {"OperationEvents": [cause]})
+    stub.add_response("delete_change_set", {})
+    with pytest.raises(UsageError) as error:
+        prepare(stack)
+    assert str(error.value) == (
+        f"CloudFormation made no change set for board-staging: {EARLY}; mend the environment's parameters\n"
+        "  LogGroup (AWS::Logs::LogGroup): Resource of type 'AWS::Logs::LogGroup' with identifier '/lastgood/board/staging' already exists."
+        " (at /Resources/LogGroup)"
+    )
+
+
+def test_a_role_that_may_not_ask_for_the_causes_hides_no_reason(stack: Stack, stub: Stubber) -> None:
+    is_(stub, "UPDATE_COMPLETE")
+    creating(stub, "UPDATE")
+    stub.add_response("describe_change_set", {"Status": "FAILED", "StatusReason": EARLY})
+    stub.add_client_error("describe_events", "AccessDenied", "not authorized")
+    stub.add_response("delete_change_set", {})
+    with pytest.raises(UsageError) as error:
+        prepare(stack)
+    assert str(error.value) == (
+        f"CloudFormation made no change set for board-staging: {EARLY}; mend the environment's parameters\n"
+        "  (no more is known: DescribeEvents answered AccessDenied)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (
+            {"LogicalResourceId": "P", "ResourceType": "T", "ValidationStatusReason": "r", "ValidationPath": "/p"},
+            "P (T): r (at /p)",
+        ),
+        ({"HookType": "Mine::Guard", "HookStatusReason": "not on Fridays"}, "Mine::Guard: not on Fridays"),
+        (
+            {"LogicalResourceId": "Service", "ResourceType": "T", "ResourceStatusReason": "no"},
+            "Service (T): no",
+        ),
+        ({"ValidationStatusReason": "no such property"}, "the template: no such property"),
+        ({"OperationStatus": "FAILED"}, None),
+    ],
+)
+def test_a_cause(event: dict[str, str], expected: str | None) -> None:
+    assert causes([event, event]) == ([expected] if expected else [])
 
 
 def test_a_parameter_is_missing(stack: Stack, stub: Stubber) -> None:

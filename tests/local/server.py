@@ -36,7 +36,8 @@ def _read_only() -> str:
 
 
 def serve() -> None:
-    if os.environ.get("MODE") == "crash":
+    # By its definition, or by what somebody made of a secret.
+    if "crash" in (os.environ.get("MODE"), os.environ.get("PASSWORD")):
         print("cannot start", file=sys.stderr)
         sys.exit(1)
     server = ThreadingHTTPServer(("0.0.0.0", 8000), Handler)  # noqa: S104  a container's own

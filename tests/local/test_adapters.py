@@ -265,3 +265,10 @@ def test_ministack_has_every_name() -> None:
         "ministack 1.5.33 has no services.ecs:_gone, services.gone:_x: the adapters need to be brought up to date\n"
     )
     assert done.stdout == expected
+
+
+def test_what_a_rollback_has_not_come_to_can_not_be_skipped() -> None:
+    assert rollback.not_skippable(["Migration"], ["Service"]) == ""
+    assert rollback.not_skippable(["Migration", "Service"], ["Service"]) == (
+        "Resource(s) [Service] cannot be skipped: only resources whose rollback failed can be skipped"
+    )

@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
+from lastgood.aws.session import Session
+from lastgood.config.project import Environment
+from lastgood.deploy.stack import STUCK, Stack, Unreverted
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -62,13 +66,73 @@ def test_failed_migration_comes_back_with_its_last_log_line(deployed: Any) -> No
     assert deployed.history() == ["Create - -> 1", "Update 1 -> 2", "Update 2 -> 1"]
 
 
-def test_failed_revert_stops_the_rollback_until_it_is_continued(deployed: Any) -> None:
-    assert deployed.deploy(Version="2", Mode="crash", ReverseStatus="5") == "UPDATE_ROLLBACK_FAILED"
-    assert deployed.reason("Migration", "UPDATE_FAILED") == "exit 5: migrated by 2 to 1"
-    assert deployed.reason("Definition", "DELETE_FAILED") == "waits until the rollback is continued"
-    assert deployed.ask()[0] == "1"  # the circuit breaker has brought the tasks back by itself
-    deployed.client("cloudformation").continue_update_rollback(StackName=deployed.stack, ResourcesToSkip=["Migration"])
-    assert deployed.end() == "UPDATE_ROLLBACK_COMPLETE"
+def test_failed_revert_stops_the_rollback_until_it_is_continued_without_it(deployed: Any) -> None:
+    """The tool's own reading of a rollback that stops once, twice, for good: what may be skipped, and what CloudFormation refuses to."""
+    stack = Stack(Session("probe", Environment("local", deployed.stack), deployed.cloud), deployed.stack)
+    with deployed.visited() as visitor:
+        assert deployed.deploy(Version="2", Mode="crash", ReverseStatus="5") == STUCK
+        assert deployed.reason("Migration", "UPDATE_FAILED") == "exit 5: migrated by 2 to 1"
+        assert deployed.reason("Definition", "DELETE_FAILED") == "waits until the rollback is continued"
+        assert deployed.ask()[0] == "1"  # the circuit breaker has brought the tasks back by itself
+        # The service shows UPDATE_FAILED, too, but from the way forward: the rollback has not come to it.
+        assert deployed.reason("Service", "UPDATE_FAILED") == BREAKER
+        migration = Unreverted("Migration", "Custom::Migration", "exit 5: migrated by 2 to 1")
+        assert stack.unreverted() == [migration]
+        with pytest.raises(ClientError, match=r"Resource\(s\) \[Service\] cannot be skipped"):
+            stack.continue_rollback(["Migration", "Service"])
+
+        stack.continue_rollback()
+        assert stack.watch(lambda _events: None) == STUCK
+        assert stack.unreverted() == [migration]
+
+        stack.continue_rollback(["Migration"])
+        assert stack.watch(lambda _events: None) == "UPDATE_ROLLBACK_COMPLETE"
+        assert stack.unreverted() == []
+    assert visitor.failures == []
+    assert set(visitor.versions) == {"1"}
+    assert deployed.deploy(Version="3") == "UPDATE_COMPLETE"  # and the stack takes updates again
+    assert deployed.ask()[0] == "3"
+
+
+def test_service_that_can_not_go_back_is_skipped_once_it_runs_what_it_should(deployed: Any, wait_for: Any) -> None:
+    """Somebody breaks a secret while an update goes back: last good can't start, until the secret is mended."""
+    ecs, ssm = deployed.client("ecs"), deployed.client("ssm")
+    stack = Stack(Session("probe", Environment("local", deployed.stack), deployed.cloud), deployed.stack)
+
+    def secret(value: str) -> None:
+        ssm.put_parameter(Name="/password", Value=value, Type="SecureString", Overwrite=True)
+
+    def running() -> list[str]:
+        return [str(arn) for arn in ecs.list_tasks(cluster=deployed.stack, serviceName=deployed.stack)["taskArns"]]
+
+    def service() -> dict[str, Any]:
+        found: dict[str, Any] = ecs.describe_services(cluster=deployed.stack, services=[deployed.stack])["services"][0]
+        return found
+
+    before = running()
+    deployed.begin(Version="2", Mode="crash")
+    try:
+        secret("crash")
+        for arn in before:
+            ecs.stop_task(cluster=deployed.stack, task=arn)
+        assert deployed.end() == STUCK
+        assert [one.name for one in stack.unreverted()] == ["Service"]
+
+        stack.continue_rollback()
+        assert stack.watch(lambda _events: None) == STUCK
+        assert [one.name for one in stack.unreverted()] == ["Service"]
+    finally:
+        secret("from-the-secret")
+    # A person mends the service by hand; the circuit breaker has given it up, so that it does not try again by itself.
+    definition = service()["taskDefinition"]
+    ecs.update_service(
+        cluster=deployed.stack, service=deployed.stack, taskDefinition=definition, forceNewDeployment=True
+    )
+    wait_for(lambda: service()["deployments"][0]["rolloutState"] == "COMPLETED", "the service")
+    assert deployed.ask()[0] == "1"
+    assert [one.name for one in stack.unreverted()] == ["Service"]
+    stack.continue_rollback(["Service"])
+    assert stack.watch(lambda _events: None) == "UPDATE_ROLLBACK_COMPLETE"
     assert deployed.ask()[0] == "1"
 
 

@@ -2,54 +2,91 @@
 
 from __future__ import annotations
 
-import functools
+import sys
+import time
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
 from lastgood.errors import UsageError
 
-P = ParamSpec("P")
-R = TypeVar("R")
-_RECORD = ("GetItem", "PutItem", "Query", "UpdateItem", "TransactWriteItems")
+T = TypeVar("T")
+_RECORD = ("GetItem", "PutItem", "Query", "UpdateItem", "DeleteItem", "TransactWriteItems")
+EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired")
+_BUSY = (
+    "Throttling",
+    "ThrottlingException",
+    "ServiceUnavailable",
+    "InternalFailure",
+    "InternalError",
+    "RequestTimeout",
+)
+_UNHEARD = ("ConnectionError", "HTTPClientError", "EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError")
 
 
-def code(error: Exception) -> str:
+def code(error: BaseException) -> str:
     """The code of a botocore ClientError, as `ValidationError`; empty for any other error."""
     response = getattr(error, "response", None)
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
 
 
-def message(error: Exception) -> str:
+def message(error: BaseException) -> str:
     """What AWS said, without botocore's frame."""
     response = getattr(error, "response", None)
     text = response.get("Error", {}).get("Message", "") if isinstance(response, dict) else ""
     return text or str(error)
 
 
-def explained(function: Callable[P, R]) -> Callable[P, R]:
-    """Turns what boto3 raises out of `function` into one sentence that says what to do.
+def expired(error: BaseException) -> bool:
+    """Whether the credentials were good once and are no longer: a session lasts an hour unless more was asked for."""
+    return code(error) in EXPIRED
 
-    The wrapped function raises UsageError in place of botocore's errors.
-    """
 
-    @functools.wraps(function)
-    def wrapper(*arguments: P.args, **options: P.kwargs) -> R:
-        from botocore.exceptions import BotoCoreError, ClientError
+def passing(error: BaseException) -> bool:
+    """Whether the same question may be answered a little later: nobody was heard, or AWS is busy."""
+    names = {one.__name__ for one in type(error).__mro__ if one.__module__ == "botocore.exceptions"}
+    return code(error) in _BUSY or bool(names & set(_UNHEARD))
 
+
+def patiently(ask: Callable[[], T], *, seconds: float, pause: float) -> T:
+    """The answer to a question that may be asked again: for so many seconds it is, while nobody is heard or AWS is busy."""
+    end = time.monotonic() + seconds
+    while True:
         try:
-            return function(*arguments, **options)
-        except ClientError as error:
-            if code(error) == "ResourceNotFoundException" and error.operation_name in _RECORD:
-                raise UsageError(
-                    "there is no release record in this account and region: run `lastgood bootstrap` once, or set the "
-                    "environment's region"
-                ) from None
-            raise UsageError(
-                f"AWS refused: {error}; check the credentials, the region and the role's permissions"
-            ) from None
-        except BotoCoreError as error:
-            if "http://127.0.0.1:" in str(error):
-                raise UsageError("the local cloud does not answer: run `lastgood local up`") from None
-            raise UsageError(f"AWS could not be asked: {error}; check the credentials and the region") from None
+            return ask()
+        except Exception as error:
+            if not passing(error) or time.monotonic() >= end:
+                raise
+        time.sleep(pause)
 
-    return wrapper
+
+def is_aws(error: BaseException) -> bool:
+    """Whether boto3 raised it. Where boto3 was never imported, it can't have."""
+    exceptions = sys.modules.get("botocore.exceptions")
+    return exceptions is not None and isinstance(error, exceptions.ClientError | exceptions.BotoCoreError)
+
+
+def unheard(error: BaseException) -> bool:
+    """Whether AWS can't be asked at all with what we have: the session has expired, or nobody was heard."""
+    return expired(error) or (is_aws(error) and not code(error))
+
+
+def explained(error: BaseException) -> UsageError | None:
+    """The sentence for what boto3 raised, which says what to do; None for any other error."""
+    if not is_aws(error):
+        return None
+    operation = getattr(error, "operation_name", "")
+    if expired(error):
+        return UsageError(
+            f"the session with AWS has expired ({code(error)} at {operation}): get new credentials and run the command again; a "
+            "workflow asks for a longer session with role-duration-seconds"
+        )
+    if code(error) == "ResourceNotFoundException" and operation in _RECORD:
+        return UsageError(
+            "there is no release record in this account and region: run `lastgood bootstrap` once, or set the "
+            "environment's region"
+        )
+    if code(error):
+        return UsageError(f"AWS refused: {error}; check the credentials, the region and the role's permissions")
+    if "http://127.0.0.1:" in str(error):
+        return UsageError("the local cloud does not answer: run `lastgood local up`")
+    return UsageError(f"AWS could not be asked: {error}; check the credentials and the region")

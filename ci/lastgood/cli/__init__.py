@@ -88,14 +88,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 141
-    except OSError as error:
+    except Exception as error:
+        told = _told(error)
+        if told is None:
+            raise
+        _show(told)
+        return told.exit_status
+
+
+def _told(error: Exception) -> LastgoodError | None:
+    """The sentence for an error that is not ours, also of what boto3 raises; None where nobody foresaw it, which is worth a traceback."""
+    from lastgood.aws.errors import explained
+
+    told = explained(error)
+    if told is None and isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
-        _show(
-            UsageError(
-                f"{error.strerror or error}{where}: nothing half done was kept; mend that and run the command again"
-            )
+        return UsageError(
+            f"{error.strerror or error}{where}: nothing half done was kept; mend that and run the command again"
         )
-        return UsageError.exit_status
+    return told
 
 
 def _show(error: LastgoodError) -> None:

@@ -6,9 +6,14 @@ import argparse
 import os
 
 from lastgood.cli.common import environment
-from lastgood.cli.verbs import flag, load, option, result, verb
+from lastgood.cli.verbs import TYPE_CHECKING, flag, load, option, result, verb
+
+if TYPE_CHECKING:
+    from lastgood.deploy.order import Order
+    from lastgood.deploy.place import Place
 
 _REASON = option("--reason", default="", help="why, for the release record")
+_DRY = flag("--dry-run", help="say what it would do to stack, service and database, and touch nothing")
 
 
 @verb(
@@ -17,6 +22,7 @@ _REASON = option("--reason", default="", help="why, for the release record")
     _REASON,
     flag("--force", help="also when it is last good already"),
     flag("--accept-loss", help="let its migrations lose what no rollback brings back; --reason says why"),
+    _DRY,
 )
 def deploy(options: argparse.Namespace) -> None:
     """release a pushed build (the last one, unless --digest) to an environment; last good comes back when it fails"""
@@ -28,6 +34,15 @@ def deploy(options: argparse.Namespace) -> None:
     project = load(options)
     place = Place.of(project, options.environment)
     facts = pushed.find(place.record, options.digest or built.last(project.state).digest)
+    if options.dry_run:
+        _dry_run(
+            options,
+            place,
+            deployer.ordered(
+                facts, who=_who(), reason=options.reason, force=options.force, accept_loss=options.accept_loss
+            ),
+        )
+        return
     done = deployer.deploy(
         place, facts, who=_who(), reason=options.reason, force=options.force, accept_loss=options.accept_loss
     )
@@ -45,6 +60,7 @@ def deploy(options: argparse.Namespace) -> None:
     ),
     flag("--recreate", help="delete the stack if it is there, and create it again from last good"),
     _REASON,
+    _DRY,
 )
 def rollback(options: argparse.Namespace) -> None:
     """bring an earlier good build back, schema included"""
@@ -52,6 +68,10 @@ def rollback(options: argparse.Namespace) -> None:
     from lastgood.deploy.place import Place
 
     place = Place.of(load(options), options.environment)
+    if options.dry_run:
+        order = roller.ordered(place, options.to, recreate=options.recreate, who=_who(), reason=options.reason)
+        _dry_run(options, place, order)
+        return
     done = roller.rollback(place, to=options.to, recreate=options.recreate, who=_who(), reason=options.reason)
     result(
         options, done, f"release {done['number']} is {done['state']}: build {done['build']} in {options.environment}"
@@ -64,18 +84,66 @@ def status(options: argparse.Namespace) -> None:
     from lastgood.deploy import status as reporter
     from lastgood.deploy.place import Place
 
-    facts = reporter.status(Place.of(load(options), options.environment))
+    facts = reporter.status(Place.of(load(options), options.environment), _who())
     result(options, facts, reporter.render_status(facts))
 
 
-@verb(environment, option("--limit", type=int, default=20, metavar="N", help="how many (default 20)"))
+@verb(
+    environment,
+    option("--limit", type=int, default=20, metavar="N", help="how many (default 20)"),
+    option("--before", type=int, metavar="NUMBER", help="only releases before that one"),
+)
 def history(options: argparse.Namespace) -> None:
     """the releases of an environment, newest first"""
     from lastgood.deploy import history as reporter
     from lastgood.deploy.place import Place
 
-    facts = reporter.history(Place.of(load(options), options.environment), options.limit)
-    result(options, facts, reporter.render_history(facts))
+    facts = reporter.history(Place.of(load(options), options.environment), options.limit, options.before)
+    result(options, facts, reporter.render_history(facts, options.limit))
+
+
+@verb(
+    environment,
+    option("before", metavar="A", help="a release's number, a build, its version or digest, or last-good"),
+    option("after", metavar="B", help="another one"),
+)
+def diff(options: argparse.Namespace) -> None:
+    """what lies between two builds or releases: commits, what is in the image, its size, migrations"""
+    from lastgood.deploy.place import Place
+    from lastgood.scan import diff as differ
+
+    project = load(options)
+    place = Place.of(project, options.environment)
+    facts = differ.diff(place.record, project.root, options.before, options.after)
+    result(options, facts, differ.render(facts))
+
+
+@verb(environment, name="lock-status")
+def lock_status(options: argparse.Namespace) -> None:
+    """who deploys to an environment right now, and whose lock was taken away"""
+    from lastgood.deploy import locks
+    from lastgood.deploy.place import Place
+
+    facts = locks.status(Place.of(load(options), options.environment))
+    result(options, facts, locks.render_status(facts))
+
+
+@verb(environment, flag("--force", help="it is somebody else's, and its command is dead"), _REASON)
+def unlock(options: argparse.Namespace) -> None:
+    """take the deploy lock of an environment away from a command that is dead; the record keeps who did it, and why"""
+    from lastgood.deploy import locks
+    from lastgood.deploy.place import Place
+
+    place = Place.of(load(options), options.environment)
+    facts = locks.unlock(place, who=_who(), reason=options.reason, force=options.force)
+    result(options, facts, locks.render_unlock(facts))
+
+
+def _dry_run(options: argparse.Namespace, place: Place, order: Order) -> None:
+    from lastgood.deploy import dry_run
+
+    facts = dry_run.dry_run(place, order)
+    result(options, facts, dry_run.render(facts))
 
 
 def _who() -> str:

@@ -67,11 +67,17 @@ def _managed(name: str, root: Path) -> Path:
     return folder
 
 
-_NAME = _whole("[a-z][a-z0-9-]{0,38}[a-z0-9]")
-_NAMED = "2 to 40 lower-case letters, digits and hyphens"
+# Whatever AWS makes of it must take it: ECR and CloudFormation refuse two hyphens in a row, EventBridge more than 64 characters in all.
+_NAME = _whole("(?=.{2,40}$)[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_NAMED = "2 to 40 lower-case letters, digits and single hyphens"
 
 Name = Annotated[str, _NAME, Kind(_NAMED)]
 EnvironmentName = Annotated[str, _NAME, Kind(_NAMED, wrong=f"an environment's name is {_NAMED}")]
+StackName = Annotated[
+    str,
+    _whole("[A-Za-z][A-Za-z0-9-]{0,127}"),
+    Kind("a stack's name: at most 128 letters, digits and hyphens, a letter first"),
+]
 Module = Annotated[str, _whole(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"), Kind("a module's dotted name, as board.settings")]
 ManagedFolder = Annotated[Path, Kind("a folder", source=str, read=_managed)]
 Address = Annotated[str, Kind("an address", source=str, read=_without_slash)]

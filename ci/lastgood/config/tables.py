@@ -26,6 +26,7 @@ from lastgood.config.kinds import (
     Port,
     Size,
     Sources,
+    StackName,
     Static,
 )
 from lastgood.config.near import nearest
@@ -188,12 +189,12 @@ class LocalSettings(Table, frozen=True):
 
 
 class Environment(Table, frozen=True):
-    """One stack, by the environment's name: 2 to 40 lower-case letters, digits and hyphens. `local` is always there."""
+    """One stack, by the environment's name: 2 to 40 lower-case letters, digits and single hyphens. `local` is always there."""
 
     name: Annotated[str, GIVEN]
     # Empty only until the project's name is known, which the stack's is made from.
     stack: Annotated[
-        str, Meta(description="The stack's name. Without it, PROJECT-ENVIRONMENT.", examples=["shop-live"])
+        StackName, Meta(description="The stack's name. Without it, PROJECT-ENVIRONMENT.", examples=["shop-live"])
     ] = ""
     region: Annotated[
         str | None,

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from lastgood import bundle
-from lastgood.aws.errors import code, explained
+from lastgood.aws.errors import code
 from lastgood.aws.session import Session
 from lastgood.deploy import access
 from lastgood.deploy.access import GitHub
 from lastgood.deploy.progress import line_of
-from lastgood.deploy.stack import BACK, DONE, ONLY_DELETABLE, ChangeSet, Event, Stack, settled
+from lastgood.deploy.removal import removal
+from lastgood.deploy.stack import BACK, DONE, ChangeSet, Event, Stack, settled
 from lastgood.errors import FailedNotRestored, FailedRestored, UsageError
 from lastgood.report.terminal import counted, say, step
 
@@ -23,7 +24,6 @@ _PROVIDER = "oidc-provider/token.actions.githubusercontent.com"
 _SIGNS = {"Add": "+", "Modify": "~", "Remove": "-", "Import": "<"}
 
 
-@explained
 def bootstrap(
     session: Session, github: GitHub | None = None, *, boundary: str = "", dry_run: bool = False
 ) -> dict[str, Any]:
@@ -125,10 +125,11 @@ def bring(
         status = stack.status()
         if not settled(status):
             status = stack.watch(lambda _events: None)
-        if status in ONLY_DELETABLE and dry_run:
+        deletable = removal(status, serving=False).allowed and status != "REVIEW_IN_PROGRESS"
+        if deletable and dry_run:
             shown.note(f"{status}: it would be deleted and made again")
             return
-        if status in ONLY_DELETABLE:
+        if deletable:
             stack.delete()
             stack.watch(lambda _events: None)
         known, before = stack.known(template), stack.parameters()

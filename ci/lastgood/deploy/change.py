@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from lastgood import bundle
 from lastgood.aws.session import Session
 from lastgood.deploy.access import ONLY_HERE
 from lastgood.deploy.place import Place
 from lastgood.deploy.progress import Progress
-from lastgood.deploy.stack import DONE, Stack
+from lastgood.deploy.stack import DONE, ChangeSet, Event, Stack
 from lastgood.errors import LastgoodError, UsageError
 from lastgood.record.release import BuildFacts
 from lastgood.report.terminal import counted, step
@@ -21,46 +23,69 @@ DECIDED = (
 )  # outputs of the access stack, for service.yml
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What the stack is to come to: a build, under the name of a release; and what its release task may do to the database.
+
+    `accept_loss`: what no rollback brings back. `leave_ahead`: leave more in it than the build wants, so that the service goes first.
+    """
+
+    build: BuildFacts
+    release: str
+    accept_loss: bool = False
+    leave_ahead: bool = False
+
+
 def apply(
     place: Place,
-    build: BuildFacts,
-    release: str,
+    wanted: Wanted,
     progress: Progress,
     *,
-    accept_loss: bool = False,
-    leave_ahead: bool = False,
+    show: Callable[[list[Event]], None],
+    ready: Callable[[], None],
 ) -> None:
-    """Change set, execution, events, until the stack wants that build. Raises LastgoodError where it does not come to it."""
-    template = bundle.path("cloudformation/service.yml").read_text(encoding="utf-8")
-    tags = {"lastgood:project": place.session.project, "lastgood:environment": place.name}
+    """Change set, execution, events, until the stack wants that build. Raises LastgoodError where it does not come to it.
+
+    `show` takes the events as they come; `ready` is called right before the execution, and stops it by raising.
+    """
     with step("change set") as shown:
-        values = parameters(place.session, build, release, place.stack.decided)
-        values |= {"AcceptLoss": "yes" if accept_loss else "no", "LeaveAhead": "yes" if leave_ahead else "no"}
-        change = place.stack.prepare(template, values, tags)
+        change = prepare(place, wanted)
         if change is None:
             shown.note("nothing to change")
             return
         progress.shown = {one["resource"] for one in change.changes}
         shown.note(counted(len(change.changes), "change"))
     try:
+        ready()
         place.stack.execute(change)
     except BaseException:
-        place.stack.discard(change)
+        with contextlib.suppress(Exception):  # it is the first error that says what happened
+            place.stack.discard(change)
         raise
     with step(f"stack {place.stack.name}"):
-        status = place.stack.watch(progress.show)
+        status = place.stack.watch(show)
         if status not in DONE:
             raise LastgoodError(progress.cause or f"the stack ended as {status or 'deleted'}")
 
 
-def remove(place: Place, progress: Progress) -> None:
+def prepare(place: Place, wanted: Wanted) -> ChangeSet | None:
+    """The change set that brings the stack to what is wanted; None where it is there already. Nothing is executed."""
+    template = bundle.path("cloudformation/service.yml").read_text(encoding="utf-8")
+    tags = {"lastgood:project": place.session.project, "lastgood:environment": place.name}
+    values = parameters(place.session, wanted.build, wanted.release, place.stack.decided)
+    values["AcceptLoss"] = "yes" if wanted.accept_loss else "no"
+    values["LeaveAhead"] = "yes" if wanted.leave_ahead else "no"
+    return place.stack.prepare(template, values, tags)
+
+
+def remove(place: Place, progress: Progress, show: Callable[[list[Event]], None]) -> None:
     """Deletes the stack, if there is one. The database and the release record stand outside of it."""
     if place.stack.status() is None:
         return
     with step(f"delete stack {place.stack.name}"):
         progress.shown = ()
         place.stack.delete()
-        status = place.stack.watch(progress.show)
+        status = place.stack.watch(show)
         if status is not None:
             raise LastgoodError(f"the stack could not be deleted, it is {status}: look at its events in CloudFormation")
 

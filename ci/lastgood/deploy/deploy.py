@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from lastgood.aws.errors import explained
 from lastgood.deploy.attempt import carry_out
 from lastgood.deploy.order import DEPLOY, Order
 from lastgood.deploy.place import Place
@@ -13,7 +12,6 @@ from lastgood.record.release import BuildFacts
 from lastgood.registry import ecr
 
 
-@explained
 def deploy(
     place: Place, build: BuildFacts, *, who: str, reason: str, force: bool = False, accept_loss: bool = False
 ) -> dict[str, Any]:
@@ -22,7 +20,13 @@ def deploy(
     Raises UsageError without that reason, Refused (somebody else is deploying, or the image is not in the registry), FailedRestored or
     FailedNotRestored.
     """
+    order = ordered(build, who=who, reason=reason, force=force, accept_loss=accept_loss)
+    ecr.check(place.session, build.build, build.digest)
+    return carry_out(place, order)
+
+
+def ordered(build: BuildFacts, *, who: str, reason: str, force: bool = False, accept_loss: bool = False) -> Order:
+    """The order of a deploy. Raises UsageError where a loss is to be accepted without a reason."""
     if accept_loss and not reason.strip():
         raise UsageError("--accept-loss needs a --reason: the release record keeps why the loss is acceptable")
-    ecr.check(place.session, build.build, build.digest)
-    return carry_out(place, Order(DEPLOY, build, who, reason, again=force, accept_loss=accept_loss))
+    return Order(DEPLOY, build, who, reason, again=force, accept_loss=accept_loss)

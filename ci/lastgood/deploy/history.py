@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from lastgood.aws.errors import explained
 from lastgood.deploy.place import Place
+from lastgood.errors import UsageError
 from lastgood.report.terminal import table
 
 
-@explained
-def history(place: Place, limit: int) -> list[dict[str, Any]]:
-    """At most `limit` releases as JSON-able facts."""
-    return [{"environment": place.name} | one.as_dict() for one in place.record.releases(limit)]
+def history(place: Place, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+    """At most `limit` releases as JSON-able facts; with `before` only those with a smaller number.
+
+    Raises UsageError for a number that makes no sense.
+    """
+    for name, value in (("--limit", limit), ("--before", before)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} is {value}: it must be at least 1")
+    return [{"environment": place.name} | one.as_dict() for one in place.record.releases(limit, before)]
 
 
-def render_history(releases: list[dict[str, Any]]) -> str:
-    """A table for a terminal."""
+def render_history(releases: list[dict[str, Any]], limit: int | None = None) -> str:
+    """A table for a terminal; where it is `limit` releases long, with the command for those before."""
     if not releases:
         return "no release yet"
     header = ("release", "state", "kind", "version", "build", "who", "started", "why")
@@ -33,4 +38,8 @@ def render_history(releases: list[dict[str, Any]]) -> str:
         )
         for one in releases
     ]
-    return table(header, rows, right=(0,))
+    text = table(header, rows, right=(0,))
+    oldest = releases[-1]
+    if limit is None or len(releases) < limit or oldest["number"] == 1:
+        return text
+    return f"{text}\nthose before: lastgood history --environment {oldest['environment']} --before {oldest['number']}"

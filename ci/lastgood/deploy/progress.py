@@ -81,14 +81,18 @@ class Progress:
         if not found:
             return ""
         task, text = found
-        lines = self._log(f"web/web/{task['taskArn'].rsplit('/', 1)[-1]}")
+        lines = self._log(task)
         return text + ("\nlast log lines:\n" + "\n".join(lines) if lines else "")
 
-    def _log(self, stream: str) -> list[str]:
-        group = f"/lastgood/{self.session.project}/{self.session.environment.name}"
+    def _log(self, task: Mapping[str, Any]) -> list[str]:
+        """The last lines that a task's web container wrote, from where its definition sends them; none where they can't be read."""
+        identity = task["taskArn"].rsplit("/", 1)[-1]
         try:
+            definition = self.session.client("ecs").describe_task_definition(taskDefinition=task["taskDefinitionArn"])
+            web = next(one for one in definition["taskDefinition"]["containerDefinitions"] if one["name"] == "web")
+            group = web["logConfiguration"]["options"]["awslogs-group"]
             events = self.session.client("logs").get_log_events(
-                logGroupName=group, logStreamName=stream, limit=LOG_LINES, startFromHead=False
+                logGroupName=group, logStreamName=f"web/web/{identity}", limit=LOG_LINES, startFromHead=False
             )["events"]
         except Exception:
             return []

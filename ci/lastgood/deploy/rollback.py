@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from lastgood.aws.errors import explained
 from lastgood.deploy.attempt import carry_out
 from lastgood.deploy.order import RECREATE, ROLLBACK, Order
 from lastgood.deploy.place import Place
@@ -13,13 +12,19 @@ from lastgood.record.release import Release
 from lastgood.registry import ecr
 
 
-@explained
 def rollback(place: Place, *, to: str | None = None, recreate: bool = False, who: str, reason: str) -> dict[str, Any]:
     """Makes a release of an earlier build. `to` is a build, a version, a digest or a release's number.
 
     Without `to` it is the good release before the current one; with `recreate` it is last good, and the stack is deleted first.
     Returns the release, with what happened. Raises Refused, FailedRestored or FailedNotRestored.
     """
+    order = ordered(place, to, recreate=recreate, who=who, reason=reason)
+    ecr.check(place.session, order.build.build, order.build.digest)
+    return carry_out(place, order, decide=lambda: ordered(place, to, recreate=recreate, who=who, reason=reason))
+
+
+def ordered(place: Place, to: str | None, *, recreate: bool, who: str, reason: str) -> Order:
+    """The order of a rollback, from the releases as they stand in the record. Raises Refused where there is nothing to go back to."""
     releases = place.record.releases()
     last = place.record.last_good()
     if last is None:
@@ -28,10 +33,8 @@ def rollback(place: Place, *, to: str | None = None, recreate: bool = False, who
     if target is None:
         wanted = f"no good release of {to!r}" if to else f"no good release before release {last.number}"
         raise Refused(f"environment {place.name} has {wanted}: `lastgood history` lists what there is")
-    build = target.facts
-    ecr.check(place.session, build.build, build.digest)
     undoes = tuple(undone_by(releases, target))
-    return carry_out(place, Order(RECREATE if recreate else ROLLBACK, build, who, reason, undoes))
+    return Order(RECREATE if recreate else ROLLBACK, target.facts, who, reason, undoes)
 
 
 def choose(releases: list[Release], last: Release, to: str | None, *, recreate: bool) -> Release | None:

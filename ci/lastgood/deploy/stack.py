@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
-from lastgood.aws.errors import code, message
+from lastgood.aws.errors import code, message, passing
 from lastgood.aws.session import Session
 from lastgood.errors import UsageError
 
 DONE = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")
 BACK = ("UPDATE_ROLLBACK_COMPLETE",)
-ONLY_DELETABLE = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED")
+STACK = "AWS::CloudFormation::Stack"
+STUCK = "UPDATE_ROLLBACK_FAILED"
 POLL = 0.5  # seconds between looks at the emulator; AWS is asked less often
+PATIENCE = 300.0  # seconds without an answer until `watch` gives up: CloudFormation goes on meanwhile
 _NOTHING = ("didn't contain changes", "No updates are to be performed")
 
 
@@ -39,6 +42,11 @@ class Event:
         """Whether this is a failure of its own, not one that another failure brought with it."""
         return self.status.endswith("_FAILED") and "ancelled" not in self.reason
 
+    @property
+    def turns_back(self) -> bool:
+        """Whether a rollback of the stack begins here, or goes on here after it had stopped."""
+        return self.type == STACK and self.status == "UPDATE_ROLLBACK_IN_PROGRESS"
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-able facts."""
         at = self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -48,11 +56,24 @@ class Event:
 
 @dataclass(frozen=True)
 class ChangeSet:
-    """A change set that can be executed. `kind` is CREATE or UPDATE; `changes` are {action, resource, type, replacement}."""
+    """A change set that can be executed. `kind` is CREATE or UPDATE; `changes` are {action, resource, type, replacement}.
+
+    `fresh`: there was no stack before, and the change set made an empty one to lie in.
+    """
 
     name: str
     kind: str
+    fresh: bool = False
     changes: list[dict[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Unreverted:
+    """A resource that a rollback could not send back, with the reason that CloudFormation gives."""
+
+    name: str
+    type: str
+    reason: str
 
 
 def settled(status: str | None) -> bool:
@@ -68,6 +89,7 @@ class Stack:
         self.name = name
         self.access = access
         self.pause = POLL if session.cloud else 2.0
+        self.seen: str | None = None  # the status at the last look
         self._seen: set[str] = set()
         self._begun: dict[str, datetime] = {}
 
@@ -103,7 +125,8 @@ class Stack:
     def status(self) -> str | None:
         """The stack's status, or None where there is no such stack."""
         found = self.describe()
-        return str(found["StackStatus"]) if found else None
+        self.seen = str(found["StackStatus"]) if found else None
+        return self.seen
 
     def outputs(self) -> dict[str, str]:
         """The stack's outputs; empty where there is no such stack."""
@@ -126,10 +149,11 @@ class Stack:
         With `take_over`, resources that are there by their names and belong to no stack become this stack's. Raises UsageError with
         CloudFormation's words where the template or a parameter is wrong.
         """
-        kind = "CREATE" if self.status() in (None, "REVIEW_IN_PROGRESS") else "UPDATE"
+        status = self.status()
+        kind = "CREATE" if status in (None, "REVIEW_IN_PROGRESS") else "UPDATE"
         name = f"lastgood-{uuid.uuid4().hex[:12]}"
         try:
-            self.cloudformation.create_change_set(
+            made = self.cloudformation.create_change_set(
                 StackName=self.name,
                 ChangeSetName=name,
                 ChangeSetType=kind,
@@ -155,14 +179,30 @@ class Stack:
                 break
             time.sleep(self.pause)
         if found["Status"] == "CREATE_COMPLETE":
-            return ChangeSet(name, kind, self._changes(name))
-        self.discard(ChangeSet(name, kind))
+            return ChangeSet(name, kind, status is None, self._changes(name))
         reason = found.get("StatusReason", "no reason given")
-        if any(text in reason for text in _NOTHING):
+        nothing = any(text in reason for text in _NOTHING)
+        causes = [] if nothing else self._causes((made or {}).get("Id", name))
+        self.discard(ChangeSet(name, kind, status is None))
+        if nothing:
             return None
+        listed = "".join(f"\n  {cause}" for cause in causes)
         raise UsageError(
-            f"CloudFormation made no change set for {self.name}: {reason}; mend the environment's parameters"
+            f"CloudFormation made no change set for {self.name}: {reason}; mend the environment's parameters{listed}"
         )
+
+    def _causes(self, change: str) -> list[str]:
+        """What CloudFormation's early validation found wrong with a change set: its own reason only names the validation.
+
+        `change` is the change set's ARN: DescribeEvents takes a bare name only together with nothing that says whose it is.
+        """
+        try:
+            pages = self.cloudformation.get_paginator("describe_events").paginate(
+                ChangeSetName=change, Filters={"FailedEvents": True}
+            )
+            return causes([event for page in pages for event in page.get("OperationEvents", [])])
+        except Exception as error:  # the reason stands; why it has no more to say must not hide it
+            return [f"(no more is known: DescribeEvents answered {code(error) or error})"]
 
     def _changes(self, name: str) -> list[dict[str, str]]:
         pages = self.cloudformation.get_paginator("describe_change_set").paginate(
@@ -180,9 +220,9 @@ class Stack:
         ]
 
     def discard(self, change: ChangeSet) -> None:
-        """Deletes a change set that is not wanted, and the empty stack that a CREATE one made."""
+        """Deletes a change set that is not wanted, and the empty stack that it made; not one in which somebody else's change sets lie."""
         self.cloudformation.delete_change_set(StackName=self.name, ChangeSetName=change.name)
-        if change.kind == "CREATE" and self.status() == "REVIEW_IN_PROGRESS":
+        if change.fresh and self.status() == "REVIEW_IN_PROGRESS":
             self.cloudformation.delete_stack(StackName=self.name, **self._by())
 
     def execute(self, change: ChangeSet) -> None:
@@ -193,23 +233,29 @@ class Stack:
         )
 
     def mark(self) -> None:
-        """Remembers the events that there are, so that `watch` shows what comes after them."""
-        self._seen |= {event.id for event in self._events()}
+        """Remembers the newest event, so that `watch` shows what comes after it. One question, however old the stack is."""
+        newest = next(self._newest_first(), None)
+        if newest:
+            self._seen.add(newest.id)
         self._begun = {}
 
-    def _events(self) -> list[Event]:
-        """Events that were not seen yet, oldest first. Pages back no further than to the first one that was."""
-        found: list[Event] = []
+    def _newest_first(self) -> Iterator[Event]:
+        """The stack's events; asks for a further page only when somebody wants to see it."""
         try:
             for page in self.cloudformation.get_paginator("describe_stack_events").paginate(StackName=self.name):
-                for one in page["StackEvents"]:
-                    if one["EventId"] in self._seen:
-                        return found[::-1]
-                    found.append(_event(one))
+                yield from (_event(one) for one in page["StackEvents"])
         except Exception as error:
             if code(error) != "ValidationError":  # the stack is gone: so are its events
                 raise
-        return found[::-1]
+
+    def _events(self) -> list[Event]:
+        """Events that were not seen yet, oldest first. Pages back no further than to the first one that was."""
+        return list(takewhile(lambda event: event.id not in self._seen, self._newest_first()))[::-1]
+
+    def unreverted(self) -> list[Unreverted]:
+        """The resources that made the newest rollback stop, in the order in which they failed."""
+        since = takewhile(lambda event: not event.turns_back, self._newest_first())
+        return unreverted(list(since)[::-1])
 
     def fresh(self) -> list[Event]:
         """The events since the last call, or since `mark`, with durations."""
@@ -226,12 +272,25 @@ class Stack:
         return events
 
     def watch(self, show: Callable[[list[Event]], None]) -> str | None:
-        """Hands events to `show` as they come, until nothing goes on any more; returns the status then."""
+        """Hands events to `show` as they come, until nothing goes on any more; returns the status then.
+
+        A network that is gone for less than PATIENCE seconds is waited for.
+        """
+        heard = time.monotonic()
+        untold: list[Event] = []  # what `show` could not take, for it asks somebody, too
         while True:
-            status = self.status()
-            show(self.fresh())
-            if settled(status):
-                return status
+            try:
+                status = self.status()
+                untold += self.fresh()
+                show(untold)
+                untold = []
+            except Exception as error:
+                if not passing(error) or time.monotonic() - heard >= PATIENCE:
+                    raise
+            else:
+                if settled(status):
+                    return status
+                heard = time.monotonic()
             time.sleep(self.pause)
 
     def cancel(self) -> None:
@@ -246,15 +305,48 @@ class Stack:
             if code(error) != "ValidationError":
                 raise
 
-    def continue_rollback(self) -> None:
-        """Goes on with a rollback that stopped; `watch` follows it."""
+    def continue_rollback(self, skipping: Sequence[str] = ()) -> None:
+        """Goes on with a rollback that stopped; `watch` follows it. The resources named in `skipping` are left as they are."""
         self.mark()
-        self.cloudformation.continue_update_rollback(StackName=self.name, **self._by())
+        skipped = {"ResourcesToSkip": list(skipping)} if skipping else {}
+        self.cloudformation.continue_update_rollback(StackName=self.name, **skipped, **self._by())
 
     def delete(self) -> None:
         """Deletes the stack, in whatever state; `watch` follows it. Retained resources and the database stay."""
         self.mark()
         self.cloudformation.delete_stack(StackName=self.name, **self._by())
+
+
+def unreverted(events: Iterable[Event]) -> list[Unreverted]:
+    """Of a rollback's events, oldest first: the resources whose last word is that they could not be sent back.
+
+    Only these may be skipped. CloudFormation refuses to skip what failed on the way forward or was cancelled, which shows the same status.
+    """
+    last: dict[str, Event] = {}
+    for event in events:
+        if event.type != STACK:
+            last[event.resource] = event
+    return [
+        Unreverted(event.resource, event.type, event.reason)
+        for event in last.values()
+        if event.status == "UPDATE_FAILED" and event.failed
+    ]
+
+
+def causes(events: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What CloudFormation's DescribeEvents tells of a change set that failed: a line for each cause, each once."""
+    found: dict[str, None] = {}
+    for event in events:
+        reason = (
+            event.get("ValidationStatusReason") or event.get("HookStatusReason") or event.get("ResourceStatusReason")
+        )
+        if not reason:
+            continue
+        what = event.get("LogicalResourceId") or event.get("ValidationName") or event.get("HookType") or "the template"
+        kind = f" ({event['ResourceType']})" if event.get("ResourceType") else ""
+        where = f" (at {event['ValidationPath']})" if event.get("ValidationPath") else ""
+        found[f"{what}{kind}: {reason}{where}"] = None
+    return list(found)
 
 
 def outputs_of(described: Mapping[str, Any]) -> dict[str, str]:

@@ -4,30 +4,59 @@ from __future__ import annotations
 
 from typing import Any
 
-from lastgood.aws.errors import explained
-from lastgood.deploy import verify
+from lastgood.aws.errors import code
+from lastgood.deploy import leftovers, verify
 from lastgood.deploy.place import Place
-from lastgood.deploy.stack import BACK, DONE
-from lastgood.record.lock import holder
+from lastgood.deploy.stack import BACK, DONE, STUCK, settled
+from lastgood.errors import Refused
+from lastgood.record.lock import Lock, holder
+from lastgood.record.release import Release
 from lastgood.report.terminal import mapping_lines
 
 
-@explained
-def status(place: Place) -> dict[str, Any]:
-    """The facts, and a `verdict`: empty of problems (`as last good`), or what is wrong."""
+def status(place: Place, who: str = "") -> dict[str, Any]:
+    """The facts, and a `verdict`: empty of problems (`as last good`), or what is wrong.
+
+    A release that a command which died has left pending is ended by what runs, where that can be told already; `who` looks.
+    """
+    held = holder(place.record)
+    left = settle(place, who) if leftovers.is_left(_newest(place), held) else ""
     found = verify.facts(place)
-    last = place.record.last_good()
-    newest = place.record.releases(limit=1)
+    last, newest = place.record.last_good(), _newest(place)
     return {
         "environment": place.name,
         "stack": place.stack.name,
         "url": verify.url(place.session, place.stack.outputs()),
         "verdict": verdict(found, last.facts.digest if last else None),
         "last_good": last.as_dict() if last else None,
-        "newest": newest[0].as_dict() if newest else None,
-        "lock": holder(place.record),
+        "newest": newest.as_dict() if newest else None,
+        "lock": held,
+        "left": left,
         "running": running(found),
     }
+
+
+def settle(place: Place, who: str) -> str:
+    """Ends the releases that commands which died have left; returns why that has to wait, empty where it is done."""
+    stack = place.stack.status()
+    if not settled(stack):
+        return f"the stack is still {stack}; when it has ended, this command or the next deploy or rollback ends the release"
+    if stack == STUCK:
+        return f"the stack is {STUCK}; the next deploy or rollback continues it, and ends the release"
+    try:
+        with Lock(place.record, who=who or "lastgood status", what="ending what a command that is gone has left"):
+            leftovers.end_pending(place)
+    except Refused:
+        return "another command has just begun to work on it"
+    except Exception as error:
+        if not code(error).startswith("AccessDenied"):
+            raise
+        return "these credentials may only look; the next deploy or rollback ends the release"
+    return ""
+
+
+def _newest(place: Place) -> Release | None:
+    return next(iter(place.record.releases(limit=1)), None)
 
 
 def running(found: verify.Facts) -> dict[str, Any]:
@@ -67,6 +96,8 @@ def render_status(facts: dict[str, Any]) -> str:
     }
     if newest and (not last or newest["number"] != last["number"]):
         lines["newest"] = f"{_release(newest)}, {newest['state']}"
+    if facts["left"]:
+        lines["left"] = f"release {newest['number']} is pending, and its command is gone: {facts['left']}"
     if facts["lock"]:
         lines["deploying"] = "{who} since {since} ({what})".format(**facts["lock"])
     return mapping_lines(lines)

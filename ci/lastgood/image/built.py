@@ -18,6 +18,8 @@ from lastgood.image.layers import Layer
 if TYPE_CHECKING:  # it costs the start of every command that asks for the last build
     from lastgood.image import dockerfile
 
+MIGRATIONS = "migrations.json"  # in a build's folder: the manifest that its image carries
+
 
 @dataclass(frozen=True)
 class Order:
@@ -159,6 +161,12 @@ def last(state: Path) -> Image:
     return image
 
 
+def migrations(image: Image) -> bytes:
+    """The migrations' manifest of a build, as it lies in its image; empty where the build is older than its being kept."""
+    file = image.folder / MIGRATIONS
+    return file.read_bytes() if file.is_file() else b""
+
+
 def labels(title: str, made_from: Commit, manifest: bytes) -> dict[str, str]:
     """The labels of https://github.com/opencontainers/image-spec/blob/main/annotations.md that a build can know, and our own."""
     known = {
@@ -208,6 +216,7 @@ def write(
     index = oci.index(manifests, named)
     if len(variants) > 1:
         store.write(folder / "index.json", index)
+    store.write(folder / MIGRATIONS, manifest)
     first = variants[0]
     return Image(
         build=made_from.build,

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
+OWN = ("contents", "migrations")  # facts of a build that lie in its own item alone
+
 
 def now() -> str:
     """The time as the record writes it: ISO 8601, UTC, to the millisecond."""
@@ -16,8 +18,9 @@ def now() -> str:
 class BuildFacts:
     """What a deploy needs to know of a build. `image` is the reference by digest, `size` is in bytes, compressed.
 
-    `contents` is what the scan found in it, in the form of scan/contents.py, empty where it was not scanned. It lies in the build's own
-    item alone: releases, which are many and are shown, do not repeat it.
+    `contents` is what the scan found in it, in the form of scan/contents.py, empty where it was not scanned; `migrations` what its manifest
+    says, in the form of record/migrations.py, empty where nobody kept it. Both lie in the build's own item alone: releases, which are many
+    and are shown, do not repeat them.
     """
 
     build: str
@@ -28,21 +31,25 @@ class BuildFacts:
     manifest_sha: str
     size: int
     contents: str = ""
+    migrations: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able facts, without the contents."""
-        return {key: value for key, value in asdict(self).items() if key != "contents"}
+        """JSON-able facts, without what lies in the build's own item alone."""
+        return {key: value for key, value in asdict(self).items() if key not in OWN}
 
     @classmethod
     def of(cls, item: dict[str, Any]) -> BuildFacts:
         """From an item of the record, or any mapping that holds these facts."""
-        values = {field.name: item[field.name] for field in fields(cls) if field.name != "contents"}
-        return cls(**values | {"size": int(values["size"]), "contents": item.get("contents", "")})
+        values = {field.name: item[field.name] for field in fields(cls) if field.name not in OWN}
+        return cls(**values | {"size": int(values["size"])} | {name: item.get(name, "") for name in OWN})
 
 
 @dataclass(frozen=True)
 class Release:
-    """One attempt to run a build in an environment. `cause` says why it failed; `reason` why it was made."""
+    """One attempt to run a build in an environment. `cause` says why it failed; `reason` why it was made.
+
+    `undoes` are the numbers of the good releases that it takes back once it is good itself.
+    """
 
     number: int
     state: str
@@ -55,11 +62,13 @@ class Release:
     cause: str = ""
     undone: tuple[str, ...] = ()
     applied: tuple[str, ...] = ()
+    undoes: tuple[int, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able facts, the build's among them."""
         own = {key: value for key, value in asdict(self).items() if key != "facts"}
-        return self.facts.as_dict() | own | {"undone": list(self.undone), "applied": list(self.applied)}
+        lists = {"undone": list(self.undone), "applied": list(self.applied), "undoes": list(self.undoes)}
+        return self.facts.as_dict() | own | lists
 
     @classmethod
     def of(cls, item: dict[str, Any]) -> Release:
@@ -67,4 +76,5 @@ class Release:
         names = {field.name for field in fields(cls)} - {"facts"}
         values = {name: item[name] for name in names if name in item}
         values |= {"number": int(item["number"]), "facts": BuildFacts.of(item)}
+        values["undoes"] = tuple(int(number) for number in values.get("undoes", ()))
         return cls(**values | {name: tuple(values.get(name, ())) for name in ("undone", "applied")})

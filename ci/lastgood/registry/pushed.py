@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from lastgood.errors import UsageError
+from lastgood.image import built
 from lastgood.image.built import Image
+from lastgood.record import migrations
 from lastgood.record.release import BuildFacts
 from lastgood.record.table import Record
 
 
 def facts(image: Image, reference: str, contents: str) -> BuildFacts:
     """What a deploy needs to know of a build that was pushed as `reference`; `contents` is what the scan left of it, or empty."""
+    manifest = built.migrations(image)
     return BuildFacts(
         build=image.build,
         commit=image.commit,
@@ -19,6 +22,7 @@ def facts(image: Image, reference: str, contents: str) -> BuildFacts:
         manifest_sha=image.manifest_sha,
         size=image.size,
         contents=contents,
+        migrations=migrations.pack(manifest) if manifest else "",
     )
 
 

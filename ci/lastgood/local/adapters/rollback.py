@@ -16,7 +16,13 @@ NAMES = (
     "services.cloudformation.stacks:_revert_update",
     "services.cloudformation.stacks:_delete_resource",
     "services.cloudformation.stacks:_extract_deps",
+    "services.cloudformation.handlers:_ACTION_HANDLERS",
+    "services.cloudformation.handlers:_continue_update_rollback",
+    "services.cloudformation.handlers:_error",
+    "services.cloudformation.handlers:_p",
+    "services.cloudformation.handlers:_resolve_stack",
 )
+WAITING = "_waiting_to_go_back"  # in ministack's stack: the resources that a rollback which stopped had not come to
 
 # (stack name, logical id) → (type, physical id, properties) of a resource whose create failed after it had begun to exist.
 HALF_CREATED: dict[tuple[str, str], tuple[str, str, Any]] = {}
@@ -24,10 +30,11 @@ HALF_CREATED: dict[tuple[str, str], tuple[str, str, Any]] = {}
 
 @dataclass
 class Rollback:
-    """One rollback under way: the template's resources, and those whose revert has failed."""
+    """One rollback under way: the template's resources, those whose revert has failed, and those that wait for them."""
 
     resources: Mapping[str, Any]
     failed: set[str] = field(default_factory=set)
+    waiting: set[str] = field(default_factory=set)
 
 
 def depends_on(
@@ -45,11 +52,39 @@ def depends_on(
     return False
 
 
+def not_skippable(skipped: Collection[str], waiting: Collection[str]) -> str:
+    """CloudFormation's refusal to skip what its rollback has not come to yet; empty where it would not refuse.
+
+    Such a resource still shows the status of the way forward, UPDATE_FAILED where it made the update fail; only those that failed on the
+    way back may be skipped.
+    """
+    named = sorted(set(skipped) & set(waiting))
+    if not named:
+        return ""
+    return f"Resource(s) [{', '.join(named)}] cannot be skipped: only resources whose rollback failed can be skipped"
+
+
 def install(settings: Settings) -> None:
-    """Wraps the rollback of a stack, the revert of one resource and its deletion."""
+    """Wraps the rollback of a stack, the revert of one resource and its deletion, and the request to continue a rollback."""
     under_way: dict[str, Rollback] = {}
+    _install_request()
     _install_rollback(under_way)
     _install_steps(under_way)
+
+
+def _install_request() -> None:
+    handlers = module("services.cloudformation.handlers")
+
+    @wrap("services.cloudformation.handlers:_continue_update_rollback")
+    def requested(original: Any, params: Any) -> Any:
+        skipped: list[str] = []
+        while handlers._p(params, f"ResourcesToSkip.member.{len(skipped) + 1}"):
+            skipped.append(handlers._p(params, f"ResourcesToSkip.member.{len(skipped) + 1}"))
+        stack = handlers._resolve_stack(handlers._p(params, "StackName")) or {}
+        refusal = not_skippable(skipped, stack.get(WAITING, []))
+        return handlers._error("ValidationError", refusal) if refusal else original(params)
+
+    handlers._ACTION_HANDLERS["ContinueUpdateRollback"] = handlers._continue_update_rollback
 
 
 def _install_rollback(under_way: dict[str, Rollback]) -> None:
@@ -74,7 +109,7 @@ def _install_rollback(under_way: dict[str, Rollback]) -> None:
         try:
             return await original(name, stack_id, stack, operation, *args)
         finally:
-            under_way.pop(name, None)
+            stack[WAITING] = sorted(under_way.pop(name).waiting)
 
     # Imported by name into the module that answers RollbackStack.
     module("services.cloudformation.handlers")._roll_back_operation = module(
@@ -88,7 +123,7 @@ def _install_rollback(under_way: dict[str, Rollback]) -> None:
         try:
             return await original(name, *args)
         finally:
-            under_way.pop(name, None)
+            stack[WAITING] = sorted(under_way.pop(name).waiting)
 
     module("services.cloudformation.handlers")._continue_update_rollback_async = module(
         "services.cloudformation.stacks"
@@ -104,6 +139,7 @@ def _install_steps(under_way: dict[str, Rollback]) -> None:
     ) -> Any:
         rollback = under_way.get(name)
         if rollback and depends_on(logical_id, rollback.failed, rollback.resources, stacks._extract_deps):
+            rollback.waiting.add(logical_id)
             raise RuntimeError("waits until the rollback is continued")
         try:
             return await original(stack_id, name, logical_id, type_, identity, *args)
