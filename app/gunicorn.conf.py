@@ -31,10 +31,10 @@ access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(B)s %(M)sms "%(a)s"'
 
 
 class QuietLogger(Logger):
-    """Logs no request for /healthz: two a few seconds per task would bury the rest."""
+    """Logs no request for /livez or /healthz: two a few seconds per task would bury the rest."""
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: Any) -> None:
-        if environ.get("PATH_INFO") != "/healthz":
+        if environ.get("PATH_INFO") not in ("/livez", "/healthz"):
             super().access(resp, req, environ, request_time)
 
 

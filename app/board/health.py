@@ -1,11 +1,14 @@
-"""/healthz: is this build fit to answer, and which one is it.
+"""Two questions that are asked of a build, and why they are two.
+
+/livez    200 for as long as this process answers, whatever the database does: the load balancer asks it. Were the database in it, one that
+          is away for a minute would have ECS replace every task, with tasks that would be replaced in their turn.
+/healthz  is this build fit to answer, and which one is it? Deploys and people ask it:
 
     200  the database is `in step`, or `ahead`
     503  it is `behind` or `diverged`, or does not answer; `reason` says it
 
-*Ahead* is healthy, because it is how every deploy looks to the old build: the database moves before the service, and
-the load balancer must not kill the tasks that are still answering. Outside an image, without the package `migrator`,
-nobody knows what the database should look like: it is `unknown`, and that is healthy too.
+*Ahead* is healthy, because it is how every deploy looks to the old build: the database moves before the service. Outside an image, without
+the package `migrator`, nobody knows what the database should look like: it is `unknown`, and that is healthy too.
 
 What is `tampered` (applied from another file than this build has) or `interrupted` is listed, and left to people: new tasks would find the
 same database.
@@ -22,17 +25,20 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from board.build import RUNNING
 
+LIVE = "/livez"
 PATH = "/healthz"
 LISTED = ("missing", "extra", "tampered", "interrupted")
 
 
 class HealthMiddleware:
-    """Answers /healthz. It stands first: the load balancer asks by plain http and calls the task by its IP address."""
+    """Answers both. It stands first: the load balancer asks by plain http and calls the task by its IP address."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.path == LIVE:
+            return live()
         return health() if request.path == PATH else self.get_response(request)
 
 
@@ -41,6 +47,11 @@ class NotHealth(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         return getattr(getattr(record, "request", None), "path", None) != PATH
+
+
+def live() -> HttpResponse:
+    """Return the answer of a process that answers, made of nothing else."""
+    return JsonResponse({"status": "ok", "digest": RUNNING.digest}, headers={"Cache-Control": "no-store"})
 
 
 def health() -> HttpResponse:

@@ -39,7 +39,7 @@ def options(dsn: Secret, *, project: str, environment: str, build: Build, traces
     from sentry_sdk.integrations.django import DjangoIntegration
 
     def sampler(context: dict[str, Any]) -> float:
-        if context.get("wsgi_environ", {}).get("PATH_INFO") == "/healthz":
+        if context.get("wsgi_environ", {}).get("PATH_INFO") in ("/livez", "/healthz"):
             return 0.0
         parent = context.get("parent_sampled")
         return traces_rate if parent is None else float(parent)

@@ -103,6 +103,15 @@ def test_reads_a_database_url(url: str, expected: dict[str, Any]) -> None:
     assert read({**GOOD, "DATABASE_URL": url}).database == expected
 
 
+def test_a_database_whose_password_rds_keeps() -> None:
+    parts = {"HOST": "db.example", "PORT": "5432", "NAME": "bo ard", "USER": "us@er", "PASSWORD": "p/w:%?#"}
+    given = {name: value for name, value in GOOD.items() if name != "DATABASE_URL"}
+    given |= {f"DATABASE_{name}": value for name, value in parts.items()}
+    found = read(given).database
+    assert {name: found[name] for name in parts} == parts
+    assert read({**given, "DATABASE_URL": "postgresql://other/d"}).database["HOST"] == "other"
+
+
 def test_shows_no_secret() -> None:
     boot = read({**GOOD, "SENTRY_DSN": "https://dsnk3y@sentry.example/1"})
     shown = f"{boot!r} {boot.secret_key} {boot.secret_key!r} {[boot.sentry_dsn]}"

@@ -79,6 +79,13 @@ def test_costs_two_queries(client: Client) -> None:
     assert len(queries) == 2
 
 
+def test_liveness_knows_nothing_of_the_database(client: Client) -> None:
+    """Without the mark django_db, a query would fail the test."""
+    answer = client.get("/livez", headers={"host": "10.0.3.7:8000"})
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "digest": "sha256:fedc"})
+    assert answer["Cache-Control"] == "no-store"
+
+
 @pytest.mark.django_db
 def test_any_host_and_plain_http(client: Client, settings: Any) -> None:
     settings.SECURE_SSL_REDIRECT = True
@@ -102,6 +109,7 @@ from django.test import Client
 answer = Client().get("/healthz", headers={"host": "10.0.3.7"})
 print(answer.status_code, answer.content.decode())
 print(Client(headers={"host": "127.0.0.1"}).get("/nothing").status_code)
+print(Client().get("/livez", headers={"host": "10.0.3.7"}).status_code)
 """
 
 
@@ -120,7 +128,7 @@ def test_a_database_that_does_not_answer(python: Any) -> None:
         ),
     )
     # Nothing is logged of it; of other bad answers it is.
-    assert done.stdout.splitlines()[1] == "404"
+    assert done.stdout.splitlines()[1:] == ["404", "200"]
     assert done.stderr == "WARNING django.request: Not Found: /nothing\n"
 
 

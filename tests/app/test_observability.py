@@ -42,6 +42,7 @@ def ask(method, path, query="", **fields):
     answer.close()
     return int(statuses[0][:3])
 
+assert ask("GET", "/livez") == 200
 assert ask("GET", "/healthz") == 503
 assert ask("GET", "/", "page=1&coupon=hunter2query") == 500
 login = ask("POST", "/admin/login/", "next=hunter2query", username="ada", password="hunter2body",

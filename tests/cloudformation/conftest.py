@@ -94,7 +94,7 @@ class Cloud:
     # the log
 
     def get_log_events(self, logGroupName: str, logStreamName: str, **_: Any) -> dict[str, Any]:  # noqa: N803
-        assert logGroupName == "/lastgood/board/staging"
+        assert logGroupName == "/lastgood/board/staging/1"
         if logStreamName not in self.logs:
             missing = {"Error": {"Code": "ResourceNotFoundException", "Message": "no stream"}}
             raise ClientError(missing, "GetLogEvents")

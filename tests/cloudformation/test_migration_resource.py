@@ -25,7 +25,7 @@ PROPERTIES = {
     "Subnets": ["subnet-1", "subnet-2"],
     "SecurityGroups": ["sg-1"],
     "AssignPublicIp": "DISABLED",
-    "LogGroup": "/lastgood/board/staging",
+    "LogGroup": "/lastgood/board/staging/1",
 }
 OLD = PROPERTIES | {"Build": "old", "ImageDigest": "sha256:old", "Image": "registry/board@sha256:old"}
 
@@ -321,15 +321,15 @@ def test_a_database_that_may_stay_ahead_is_said_to_who_goes_forward(cloud: Any) 
             ),
         ),
         (
-            {"LogGroup": "/lastgood/board/production"},
-            "LogGroup is not that of environment staging of board: /lastgood/board/production",
+            {"LogGroup": "/lastgood/board/production/1"},
+            "LogGroup is not that of environment staging of board: /lastgood/board/production/1",
         ),
         (
             {
                 "Environment": "production",
                 "Cluster": "arn:aws:ecs:eu-central-1:1:cluster/board_production",
                 "TaskDefinition": "arn:aws:ecs:eu-central-1:1:task-definition/board_production_release:7",
-                "LogGroup": "/lastgood/board/production",
+                "LogGroup": "/lastgood/board/production/1",
             },
             (
                 "the stack's service role is not that of environment production: "

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from fixtures.template import Resolved
 from lastgood.deploy import inline
 
 FOLDER = Path(__file__).resolve().parents[2] / "ci" / "cloudformation"
@@ -114,7 +115,7 @@ def test_the_function_hears_of_release_tasks_of_its_project_alone() -> None:
 
 def test_the_service_waits_for_the_migration_and_goes_back_by_itself() -> None:
     resources = read("service.yml")["Resources"]
-    assert resources["Service"]["DependsOn"] == ["Migration", "Listener"]
+    assert resources["Service"]["DependsOn"] == "Migration"
     configuration = resources["Service"]["Properties"]["DeploymentConfiguration"]
     assert configuration == {
         "MinimumHealthyPercent": 100,
@@ -132,8 +133,195 @@ def test_both_tasks_run_one_image_and_may_write_nowhere_but_in_tmp() -> None:
         assert containers[0][name] == containers[1][name]
     assert containers[0]["User"] == "65532:65532"
     assert containers[0]["ReadonlyRootFilesystem"] is True
-    assert containers[0]["MountPoints"] == [{"SourceVolume": "tmp", "ContainerPath": "/tmp", "ReadOnly": False}]
-    assert [one["Name"] for one in containers[0]["Secrets"]] == ["DATABASE_URL", "SECRET_KEY"]
+
+
+def statements(role: dict[str, Any]) -> list[dict[str, Any]]:
+    return [one for policy in role["Properties"]["Policies"] for one in policy["PolicyDocument"]["Statement"]]
+
+
+def access(**parameters: str) -> Resolved:
+    given = {"Project": "board", "Environment": "staging", "StackName": "board-staging", "VpcId": "vpc-1"}
+    return Resolved(read("environment.yml"), **given | parameters)
+
+
+def web(**parameters: str) -> dict[str, Any]:
+    """The container of the service's tasks."""
+    found: dict[str, Any] = service(**parameters).resources["TaskDefinition"]["Properties"]["ContainerDefinitions"][0]
+    return found
+
+
+def service(**parameters: str) -> Resolved:
+    given = {
+        "Project": "board",
+        "Environment": "staging",
+        "DatabaseSecret": f"{SECRET}:db-AbCdEf",
+        "SecretKeySecret": f"{SECRET}:key-AbCdEf",
+    }
+    return Resolved(read("service.yml"), **given | parameters)
+
+
+def test_tmp_is_on_the_disk_or_in_memory() -> None:
+    on_disk, in_memory = web(), web(TmpSize="64")
+    assert on_disk["MountPoints"] == [{"SourceVolume": "tmp", "ContainerPath": "/tmp", "ReadOnly": False}]
+    assert "Tmpfs" not in on_disk["LinuxParameters"]
+    assert "MountPoints" not in in_memory
+    # Size is in MiB; the mode is said, for an image whose own /tmp is root's alone.
+    assert in_memory["LinuxParameters"]["Tmpfs"] == [
+        {"ContainerPath": "/tmp", "Size": "64", "MountOptions": ["mode=1777"]}
+    ]
+
+
+def test_the_log_outlives_a_creation_that_failed_and_is_not_in_the_next_ones_way() -> None:
+    group = service().resources["LogGroup"]
+    assert (group["DeletionPolicy"], group["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert group["Properties"]["LogGroupName"] == "/lastgood/board/staging/0a1b2c3d-1"
+
+
+def test_no_database_is_asked_before_it_lets_the_tasks_in() -> None:
+    """The access stack is there before the first deploy, and lets the group in that it makes itself."""
+    assert "DatabaseIngress" not in access().resources
+    ordered = access(DatabaseSecurityGroup="sg-0a1b2c3d", DatabasePort="5433")
+    assert ordered.resources["DatabaseIngress"]["Properties"] == {
+        "GroupId": "sg-0a1b2c3d",
+        "IpProtocol": "tcp",
+        "FromPort": "5433",
+        "ToPort": "5433",
+        "SourceSecurityGroupId": "<TaskSecurityGroup.GroupId>",
+        "Description": "Tasks of board staging",
+    }
+    assert "AWS::EC2::SecurityGroup" not in {one["Type"] for one in service().resources.values()}
+
+
+CERTIFICATE = {"CertificateArn": "arn:c", "Domain": "board.example.com"}
+LISTENER = {"ListenerArn": "arn:l", "Domain": "board.example.com"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "waits", "url"),
+    [
+        ({}, "Listener", "http://<LoadBalancer.DNSName>"),
+        ({"Domain": "board.example.com"}, "Listener", "http://board.example.com"),
+        (CERTIFICATE, "HttpsListener", "https://board.example.com"),
+        (CERTIFICATE | {"HostedZoneId": "Z1"}, "HttpsListener", "https://board.example.com"),
+        (LISTENER, "ListenerRule", "https://board.example.com"),
+    ],
+)
+def test_the_service_waits_for_what_leads_to_it(parameters: dict[str, str], waits: str, url: str) -> None:
+    found = service(**parameters)
+    assert found.broken() == []
+    assert found.after("Service") & {"Listener", "HttpsListener", "ListenerRule"} == {waits}
+    assert found.outputs["Url"] == url
+    assert ("Record" in found.resources) == ("HostedZoneId" in parameters)
+    made = {"LoadBalancer", "Listener"} & set(found.resources)
+    assert len(made) == (0 if "ListenerArn" in parameters else 2)
+    unknown = set(re.findall(r"<(\w+)", repr([found.resources, found.outputs]))) - set(found.resources)
+    assert unknown == set(), "nothing refers to what is not made"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"CertificateArn": "arn:c"}, ["A certificate covers a domain of yours, never the load balancer's own name - set Domain"]),
+        ({"HostedZoneId": "Z1"}, ["HostedZoneId is where Domain is pointed at the load balancer - set Domain"]),
+        (
+            LISTENER | {"HostedZoneId": "Z1"},
+            ["The load balancer is not this stack's - point the domain at it yourself and leave HostedZoneId empty"],
+        ),
+        ({"DatabaseHost": "db"}, ["With DatabaseHost the database's name is not in the secret - set DatabaseName"]),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together_is_refused_before_anything_is_made(
+    parameters: dict[str, str], said: list[str]
+) -> None:
+    assert service(**parameters).broken() == said
+
+
+@pytest.mark.parametrize(
+    ("parameters", "source"),
+    [
+        ({}, "<LoadBalancerSecurityGroup.GroupId>"),
+        ({"ListenerArn": "arn:l", "ListenerSecurityGroup": "sg-0a1b2c3d"}, "sg-0a1b2c3d"),
+    ],
+)
+def test_the_tasks_let_in_their_load_balancer_alone(parameters: dict[str, str], source: str) -> None:
+    (ingress,) = access(**parameters).resources["TaskSecurityGroup"]["Properties"]["SecurityGroupIngress"]
+    assert ingress["SourceSecurityGroupId"] == source
+
+
+def test_what_an_administrator_must_say_together() -> None:
+    assert access(ListenerArn="arn:l", HostedZoneId="Z1", GitHubProviderArn="arn:p").broken() == [
+        "GitHubRepositoryId is needed with GitHubProviderArn",
+        "GitHubEnvironment is needed with GitHubProviderArn",
+        "The tasks let nobody in but the load balancer - set ListenerSecurityGroup to its security group",
+        "HostedZoneId is where Domain is pointed at the load balancer - set Domain",
+    ]
+
+
+SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret"
+
+
+def readable(found: Resolved) -> list[str]:
+    """The secrets that ECS may read to start a task."""
+    (one,) = [
+        one for one in statements(found.resources["ExecutionRole"]) if one["Action"] == "secretsmanager:GetSecretValue"
+    ]
+    return list(one["Resource"])
+
+
+def test_a_key_of_a_secret_is_ecs_business_and_the_secret_iams() -> None:
+    parameters = {"DatabaseSecret": f"{SECRET}:board/staging-AbCdEf:url::", "CacheUrlSecret": f"{SECRET}:cache-AbCdEf"}
+    assert web(**parameters)["Secrets"] == [
+        {"Name": "DATABASE_URL", "ValueFrom": f"{SECRET}:board/staging-AbCdEf:url::"},
+        {"Name": "SECRET_KEY", "ValueFrom": f"{SECRET}:key-AbCdEf"},
+        {"Name": "CACHE_URL", "ValueFrom": f"{SECRET}:cache-AbCdEf"},
+    ]
+    assert readable(service(**parameters)) == [
+        f"{SECRET}:board/staging-AbCdEf",
+        f"{SECRET}:key-AbCdEf",
+        f"{SECRET}:cache-AbCdEf",
+    ]
+    assert readable(service()) == [f"{SECRET}:db-AbCdEf", f"{SECRET}:key-AbCdEf"]
+
+
+def test_a_secret_that_rds_keeps() -> None:
+    rds = f"{SECRET}:rds!db-0a1b-AbCdEf"
+    parameters = {"DatabaseSecret": rds, "DatabaseHost": "db.example", "DatabaseName": "board"}
+    container = web(**parameters)
+    assert container["Secrets"][:2] == [
+        {"Name": "DATABASE_USER", "ValueFrom": f"{rds}:username::"},
+        {"Name": "DATABASE_PASSWORD", "ValueFrom": f"{rds}:password::"},
+    ]
+    assert [one for one in container["Environment"] if one["Name"].startswith("DATABASE_")] == [
+        {"Name": "DATABASE_HOST", "Value": "db.example"},
+        {"Name": "DATABASE_PORT", "Value": "5432"},
+        {"Name": "DATABASE_NAME", "Value": "board"},
+    ]
+    assert readable(service(**parameters))[0] == rds
+
+
+def test_whatever_key_encrypts_them_opens_secrets_alone() -> None:
+    (one,) = [one for one in statements(service().resources["ExecutionRole"]) if "kms:Decrypt" in one["Action"]]
+    assert one["Condition"] == {"StringEquals": {"kms:ViaService": "secretsmanager.eu-central-1.amazonaws.com"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("DatabaseSecret", [f"{SECRET}:a/b-AbCdEf", f"{SECRET}:a-AbCdEf:key::", f"{SECRET}:rds!cluster-1-AbCdEf"],
+         ["", "a/b", f"{SECRET}:a", f"{SECRET}:a-AbCdEf:key", "postgresql://u:p@h/d"]),
+        ("CacheUrlSecret", ["", f"{SECRET}:a-AbCdEf"], ["redis://h/0"]),
+        ("CacheUrl", ["", "redis://cache.internal:6379/0"], ["redis://:hunter2@cache/0", "rediss://user@cache/0"]),
+        ("Domain", ["", "board.example.com"], ["https://board.example.com", "board", "board.example.com/x"]),
+    ],
+)  # fmt: skip
+def test_what_a_parameter_takes(name: str, good: list[str], bad: list[str]) -> None:
+    pattern = read("service.yml")["Parameters"][name]["AllowedPattern"]
+    assert [one for one in good if not re.fullmatch(pattern, one)] == []
+    assert [one for one in bad if re.fullmatch(pattern, one)] == []
+
+
+def test_the_load_balancer_asks_what_knows_nothing_of_the_database() -> None:
+    assert service().resources["TargetGroup"]["Properties"]["HealthCheckPath"] == "/livez"
 
 
 def test_what_the_function_reads_is_what_the_template_sends() -> None:
@@ -147,7 +335,12 @@ def test_what_the_function_reads_is_what_the_template_sends() -> None:
     assert {"Project", "Environment", "Build", "ImageDigest", "Image", "ManifestSha", "Release"} <= set(sent)
 
 
-LONGEST = {"Project": "p" * 40, "Environment": "e" * 40, "Id": "12345678-1234-1234-1234-123456789012"}
+LONGEST = {
+    "Project": "p" * 40,
+    "Environment": "e" * 40,
+    "StackName": "s" * 128,
+    "Id": "12345678-1234-1234-1234-123456789012",
+}
 LIMITS = {  # what AWS takes, in characters
     ("AWS::ECR::Repository", "RepositoryName"): 256,
     ("AWS::DynamoDB::Table", "TableName"): 255,
@@ -165,6 +358,7 @@ LIMITS = {  # what AWS takes, in characters
     ("AWS::ECS::TaskDefinition", "Family"): 255,
     ("AWS::EC2::SecurityGroup", "GroupName"): 255,
     ("AWS::EC2::SecurityGroup", "GroupDescription"): 255,
+    ("AWS::EC2::SecurityGroupIngress", "Description"): 255,
     ("AWS::ElasticLoadBalancingV2::LoadBalancer", "Name"): 32,
     ("AWS::ElasticLoadBalancingV2::TargetGroup", "Name"): 32,
     ("AWS::SecretsManager::Secret", "Name"): 512,

@@ -274,7 +274,7 @@ def test_the_change_set_for_a_person() -> None:
         {"action": "Remove", "resource": "PushRole", "type": "AWS::IAM::Role", "replacement": ""},
     ]
     said = bootstrap.lines(
-        ChangeSet("c", "UPDATE", changes),
+        ChangeSet("c", "UPDATE", changes=changes),
         {"GitHubRefs": "refs/heads/main", "Project": "shop"},
         {"GitHubRefs": "refs/heads/x", "Project": "shop", "A": ""},
     )

@@ -830,7 +830,7 @@ def test_an_environment_that_nobody_has_decided_about(account: Any, facts: Facts
 
 def test_what_the_access_stack_decides_goes_into_the_change_set(account: Any, facts: Facts) -> None:
     given = {"AllowedCidr": "10.0.0.0/8", "TaskSecurityGroup": "sg-mine"}
-    account.environment = Environment("staging", "board-staging", parameters=given)
+    account.environment = Environment("staging", "board-staging", url="https://board.internal", parameters=given)
     found = change.parameters(account, facts("a"), "1", DECIDED)
     assert {name: found[name] for name in change.DECIDED} == {name: DECIDED[name] for name in change.DECIDED}
     assert "AllowedCidr" not in found  # which environment.yml has

@@ -143,6 +143,7 @@ def test_a_build(make_project: MakeProject, engine: Any, base: str) -> None:
     assert settings["Cmd"] == ["/opt/lastgood/exec.py", "/usr/bin/python3", "run.py"]
     assert {"COLOUR=red", "LASTGOOD_MANIFEST=/opt/lastgood/manifest.json"} <= set(settings["Env"])
     assert "PYTHONPATH=/app:/opt/lastgood:/opt/lastgood" in settings["Env"]
+    assert "/tmp" in settings["Volumes"]
     assert settings["Labels"]["a"] == "b"
     assert settings["Labels"]["lastgood.manifest"] == f"sha256:{image.manifest_sha}"
     assert len(configuration["rootfs"]["diff_ids"]) == len(image.layers)

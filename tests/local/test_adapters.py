@@ -272,3 +272,61 @@ def test_what_a_rollback_has_not_come_to_can_not_be_skipped() -> None:
     assert rollback.not_skippable(["Migration", "Service"], ["Service"]) == (
         "Resource(s) [Service] cannot be skipped: only resources whose rollback failed can be skipped"
     )
+
+
+ECR = """
+import json, sys, tempfile
+sys.path.insert(0, {launcher!r})
+from lastgood.local.adapters import registry
+from lastgood.local.adapters.settings import Settings
+from ministack.core.responses import request_scope
+from ministack.services import ecr
+
+class Here:
+    folder, port = tempfile.mkdtemp(), 4566
+
+registry.install(Here())
+with request_scope("000000000000", "us-east-1"):
+    ecr._create_repository({{"repositoryName": "shop", "imageTagMutability": "IMMUTABLE"}})
+
+    def said(answer):
+        body = json.loads(answer[2])["errors"][0] if answer[2] else {{}}
+        return [answer[0], answer[1].get("Range", ""), body.get("code", "")]
+
+    def begun():
+        return ecr._v2_start_blob_upload("shop", {{}}, b"")[1]["Docker-Upload-UUID"]
+
+    upload, whole = begun(), begun()
+    digest = ecr._content_digest(b"aabb")
+    for answer in (
+        ecr._v2_patch_blob_upload("shop", upload, b"aa"),
+        ecr._v2_patch_blob_upload("shop", upload, b"bb"),
+        ecr._v2_complete_blob_upload("shop", upload, {{"digest": [digest]}}, b""),
+        ecr._v2_complete_blob_upload("shop", whole, {{"digest": [digest]}}, b""),
+        ecr._v2_complete_blob_upload("shop", whole, {{"digest": [digest]}}, b"aabb"),
+        ecr._v2_put_manifest("shop", "one", {{}}, b"1"),
+        ecr._v2_put_manifest("shop", "one", {{}}, b"1"),
+        ecr._v2_put_manifest("shop", "one", {{}}, b"2"),
+        ecr._v2_put_manifest("shop", ecr._content_digest(b"1"), {{}}, b"1"),
+    ):
+        print(*said(answer))
+"""
+
+
+@pytest.mark.slow
+def test_the_registry_answers_as_ecr_does() -> None:
+    python = virtualenv.ensure(REPOSITORY)
+    script = ECR.format(launcher=str(REPOSITORY / "ci"))
+    done = subprocess.run([python, "-P", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        ["201", "0-1"],
+        ["201", "0-1"],
+        ["400", "DIGEST_INVALID"],
+        ["400", "BLOB_UPLOAD_INVALID"],
+        ["201"],
+        ["201"],
+        ["400", "TAG_INVALID"],
+        ["400", "TAG_INVALID"],
+        ["201"],
+    ]

@@ -271,10 +271,10 @@ def template() -> dict[str, list[Request]]:
         "read or delete another's log": [
             Request(f"logs:{action}", arn("logs", f"log-group:{name}"))
             for name in (
-                "/lastgood/shop/staging",
-                "/lastgood/shop-api/production",
+                "/lastgood/shop/staging/1",
+                "/lastgood/shop-api/production/1",
                 "/aws/lambda/lastgood-shop-migration",
-                "/lastgood/shop/production2",
+                "/lastgood/shop/production2/1",
             )
             for action in (
                 "DeleteLogGroup",
@@ -285,7 +285,7 @@ def template() -> dict[str, list[Request]]:
             )
         ],
         "send the environment's log elsewhere": [
-            Request("logs:PutSubscriptionFilter", arn("logs", "log-group:/lastgood/shop/production")),
+            Request("logs:PutSubscriptionFilter", arn("logs", "log-group:/lastgood/shop/production/1")),
             Request("logs:PutResourcePolicy"),
         ],
         "write the release record": [
@@ -376,6 +376,7 @@ def deployer(service_role: str) -> dict[str, list[Request]]:
             )
         ],
         "read another stack": [
+            Request("cloudformation:DescribeEvents", stack("shop-staging")),
             Request("cloudformation:DescribeStacks", stack("shop-staging")),
             Request("cloudformation:GetTemplate", stack("billing")),
         ],
@@ -422,7 +423,11 @@ def deployer(service_role: str) -> dict[str, list[Request]]:
             Request("ecs:ListTasks"),
             *(
                 Request("logs:GetLogEvents", arn("logs", f"log-group:{name}:log-stream:web/web/1"))
-                for name in ("/lastgood/shop/staging", "/lastgood/shop-api/production", "/lastgood/shop/production2")
+                for name in (
+                    "/lastgood/shop/staging/1",
+                    "/lastgood/shop-api/production/1",
+                    "/lastgood/shop/production2/1",
+                )
             ),
         ],
         "write another environment's record": [
@@ -580,8 +585,8 @@ def task() -> dict[str, list[Request]]:
         "push images": [Request("ecr:PutImage", arn("ecr", "repository/shop"))],
         "pull another's image": [Request("ecr:BatchGetImage", arn("ecr", "repository/shop-api"))],
         "read logs, or write another's": [
-            Request("logs:GetLogEvents", arn("logs", "log-group:/lastgood/shop/production:log-stream:web/web/1")),
-            Request("logs:PutLogEvents", arn("logs", "log-group:/lastgood/shop/staging:log-stream:x")),
+            Request("logs:GetLogEvents", arn("logs", "log-group:/lastgood/shop/production/1:log-stream:web/web/1")),
+            Request("logs:PutLogEvents", arn("logs", "log-group:/lastgood/shop/staging/1:log-stream:x")),
         ],
         "use the account for anything else": [
             Request("s3:GetObject", "arn:aws:s3:::anything/x"),
@@ -633,7 +638,7 @@ def function() -> dict[str, list[Request]]:
         ],
         "look into another account, or write another's log": [
             Request("cloudformation:DescribeStacks", arn("cloudformation", "stack/shop/1", account="999999999999")),
-            Request("logs:PutLogEvents", arn("logs", "log-group:/lastgood/shop/production:log-stream:x")),
+            Request("logs:PutLogEvents", arn("logs", "log-group:/lastgood/shop/production/1:log-stream:x")),
         ],
         "write another project's record": [
             Request(
@@ -647,9 +652,10 @@ def function() -> dict[str, list[Request]]:
         ],
         "read another project's or the web's log": [
             Request(
-                "logs:GetLogEvents", arn("logs", "log-group:/lastgood/shop-api/production:log-stream:release/release/1")
+                "logs:GetLogEvents",
+                arn("logs", "log-group:/lastgood/shop-api/production/1:log-stream:release/release/1"),
             ),
-            Request("logs:GetLogEvents", arn("logs", "log-group:/lastgood/shop/production:log-stream:web/web/1")),
+            Request("logs:GetLogEvents", arn("logs", "log-group:/lastgood/shop/production/1:log-stream:web/web/1")),
         ],
     }
 

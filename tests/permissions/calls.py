@@ -81,7 +81,9 @@ def requests(call: dict[str, Any]) -> Iterator[Request]:
         yield Request(action, f"{arn}task/{cluster}/1" if operation in ("DescribeTasks", "StopTask") else "*", context)
         return
     if service == "logs":
-        yield Request(action, f"{arn}log-group:{params['logGroupName']}:log-stream:web/web/1")
+        yield Request(
+            action, f"{arn}log-group:{re.sub(r'/[0-9a-f-]{36}$', '/1', params['logGroupName'])}:log-stream:web/web/1"
+        )
         return
     assert service == "ecr", call
     names = params.get("repositoryNames") or [params.get("repositoryName")]
@@ -151,7 +153,7 @@ FUNCTION = {
     "logs.get_log_events": (
         "logs:GetLogEvents",
         "logs",
-        "log-group:/lastgood/shop/production:log-stream:release/release/1",
+        "log-group:/lastgood/shop/production/1:log-stream:release/release/1",
         {},
     ),
     "cloudformation.describe_stacks": (

@@ -60,6 +60,12 @@ NOT_GRANTED: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
     "AWS::ElasticLoadBalancingV2::Listener": {"logging in by Cognito": ("cognito-idp:DescribeUserPoolClient",)},
+    "AWS::ElasticLoadBalancingV2::ListenerRule": {
+        "logging in by Cognito": ("cognito-idp:DescribeUserPoolClient",),
+        "it knows no tags, so it would reorder everybody's rules of that listener: ListenerPriority is said once": (
+            "elasticloadbalancing:SetRulePriorities",
+        ),
+    },
 }
 # Asked for by no handler's list, and needed all the same.
 BESIDES = {
@@ -127,12 +133,23 @@ def asked(made: Made, name: str, action: str) -> Request:
         return Request(action, f"arn:aws:ecs:{region}:{account}:{arns[one['Type']]}", definition)
     if action.split(":")[1].startswith("Describe"):
         return Request(action)
+    if service == "route53":
+        zone = f"arn:aws:route53:::hostedzone/{properties['HostedZoneId']}"
+        record = {
+            "route53:ChangeResourceRecordSetsNormalizedRecordNames": [properties["Name"]],
+            "route53:ChangeResourceRecordSetsRecordTypes": [properties["Type"]],
+        }
+        places = {"route53:ListHostedZones": "*", "route53:GetChange": "arn:aws:route53:::change/C1"}
+        changes = action == "route53:ChangeResourceRecordSets"
+        return Request(action, places.get(action, zone), record if changes else {})
     assert service == "elasticloadbalancing", (name, action)
-    kind = {"LoadBalancer": "loadbalancer/app", "TargetGroup": "targetgroup", "Listener": "listener/app"}[
+    kind = {"LoadBalancer": "loadbalancer/app", "TargetGroup": "targetgroup", "Listener": "listener/app", "ListenerRule": "listener-rule/app"}[
         one["Type"].rpartition("::")[2]
     ]
     tags = {tag["Key"]: tag["Value"] for tag in properties["Tags"]}
     verb = action.partition(":")[2]
+    if verb == "CreateRule":  # which is asked for of the listener, and that is somebody else's
+        return Request(action, properties["ListenerArn"], {f"aws:RequestTag/{key}": value for key, value in tags.items()})
     brought = (
         {f"aws:RequestTag/{key}": value for key, value in tags.items()} if verb.startswith(("Create", "Add")) else {}
     )

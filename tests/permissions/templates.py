@@ -133,6 +133,9 @@ class Made:
     def _if(self, inside: Any) -> Any:
         return self.of(inside[1] if self.conditions[inside[0]] else inside[2])
 
+    def _select(self, inside: Any) -> Any:
+        return self.of(inside[1])[int(inside[0])]
+
     def _join(self, inside: Any) -> str:
         return str(inside[0]).join(self.of(inside[1]))
 

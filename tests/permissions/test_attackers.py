@@ -136,7 +136,7 @@ def test_every_role_of_the_stack_has_the_boundary_and_stands_in_the_environments
 def test_what_the_stacks_roles_are_for_is_within_the_boundary() -> None:
     within = templates.boundaries(PRODUCTION)
     execution, task = SERVICE.role("ExecutionRole", within), SERVICE.role("TaskRole", within)
-    log = arn("logs", "log-group:/lastgood/shop/production:log-stream:web/web/1")
+    log = arn("logs", "log-group:/lastgood/shop/production/1:log-stream:web/web/1")
     for request in (
         Request("ecr:GetAuthorizationToken"),
         Request("ecr:BatchGetImage", arn("ecr", "repository/shop")),

@@ -11,6 +11,22 @@ from permissions.policy import Request, Role, actions, applies, statements
 
 ENVIRONMENT = templates.environment()
 SERVICE = templates.service(ENVIRONMENT)
+CERTIFICATE = "arn:aws:acm:eu-central-1:123456789012:certificate/1"
+LISTENER = "arn:aws:elasticloadbalancing:eu-central-1:123456789012:listener/app/shared/1/2"
+OWN_DOMAIN = {"Domain": "shop.example.com", "HostedZoneId": "Z1"}
+SHARED = {"Domain": "shop.example.com", "ListenerArn": LISTENER}
+WAYS_IN = {  # the access stack and the environment's own, for each way in
+    "http": (ENVIRONMENT, SERVICE),
+    "https": (ENVIRONMENT, templates.service(ENVIRONMENT, CertificateArn=CERTIFICATE, Domain="shop.example.com")),
+    "domain": (
+        templates.environment("production", **OWN_DOMAIN),
+        templates.service(ENVIRONMENT, CertificateArn=CERTIFICATE, **OWN_DOMAIN),
+    ),
+    "listener": (
+        templates.environment("production", ListenerSecurityGroup="sg-0a", **SHARED),
+        templates.service(ENVIRONMENT, **SHARED),
+    ),
+}
 # The demo's own account, for what was noted there.
 DEMO = templates.environment(calls.ENVIRONMENT, calls.PROJECT, region=calls.REGION, account=calls.ACCOUNT)
 
@@ -29,20 +45,17 @@ def unused(role: Role, requests: list[Request]) -> set[str]:
     }
 
 
-@pytest.mark.parametrize(
-    "made",
-    [SERVICE, templates.service(ENVIRONMENT, CertificateArn="arn:aws:acm:eu-central-1:123456789012:certificate/1")],
-    ids=["http", "https"],
-)
-def test_cloudformation_gets_what_its_handlers_ask_for(made: templates.Made) -> None:
-    role = ENVIRONMENT.role("ServiceRole")
+@pytest.mark.parametrize("way", WAYS_IN)
+def test_cloudformation_gets_what_its_handlers_ask_for(way: str) -> None:
+    access, made = WAYS_IN[way]
+    role = access.role("ServiceRole")
     assert [(name, request) for name, _, request in handlers.requests(made) if not role.may(request)] == []
 
 
 def test_what_handlers_ask_for_and_do_not_get_they_do_ask_for() -> None:
     for type_ in handlers.NOT_GRANTED:
         assert set(handlers.left_out(type_)) <= set().union(*handlers.permissions(type_).values()), type_
-        assert type_ in {one["Type"] for one in SERVICE.resources.values()}
+        assert type_ in {one["Type"] for _, made in WAYS_IN.values() for one in made.resources.values()}
 
 
 def test_the_deletion_of_a_role_asks_for_what_iams_handler_asks_for() -> None:
@@ -58,8 +71,13 @@ def test_the_deletion_of_a_role_asks_for_what_iams_handler_asks_for() -> None:
 
 def test_the_service_role_may_nothing_else() -> None:
     role = ENVIRONMENT.role("ServiceRole")
-    asked = [request for _, _, request in handlers.requests(SERVICE)]
-    without = {one for one in unused(role, asked) if one.split()[1] not in handlers.BESIDES}
+    asked = [request for _, made in WAYS_IN.values() for _, _, request in handlers.requests(made)]
+    without = {
+        one
+        for access, _ in WAYS_IN.values()
+        for one in unused(access.role("ServiceRole"), asked)
+        if one.split()[1] not in handlers.BESIDES
+    }
     assert without == {
         "TagsOfNewBalancers elasticloadbalancing:AddTags"
     }  # which CreateAction comes with, not a call of its own

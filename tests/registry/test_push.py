@@ -7,6 +7,8 @@ import binascii
 import dataclasses
 import json
 import os
+import socket
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -79,8 +81,8 @@ def refusal(registry: FakeRegistry, image: object) -> str:
 
 
 TRIED = (
-    "the registry HOST did not take the blob {{blob}} in 5 tries ({}; 0.0 kB of {{size}} are there): nothing is deployed; push again, what "
-    "is there whole is not sent again"
+    "the registry HOST did not take the blob {{blob}} of {{size}} in 5 tries ({}): nothing is deployed; push again, what is there whole is "
+    "not sent again"
 )
 DENIED = b'{"errors": [{"code": "DENIED", "message": "requested access to the resource is denied"}]}'
 
@@ -134,30 +136,96 @@ def test_a_damaged_layer_is_not_sent(registry: FakeRegistry, make_image: MakeIma
 
 
 @pytest.mark.parametrize("drops", [[700], [0, 700], [-1]])
-def test_a_dropped_connection_sends_only_the_rest(
+def test_a_dropped_connection_begins_a_new_upload(
     registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch, drops: list[int]
 ) -> None:
-    monkeypatch.setattr(protocol, "CHUNK", 1000)
+    monkeypatch.setattr(protocol, "PIECE", 1000)
     body = os.urandom(2500)
     registry.drops = list(drops)
     arrived: list[int] = []
     registry.client.blob(oci.digest(body), body, arrived.append)
     assert registry.blobs == {oci.digest(body): body}
-    assert registry.received == len(body), "no byte was sent twice"
-    assert sum(arrived) == len(body)
+    assert sum(arrived) == len(body), "what was sent in vain is taken back"
     assert registry.pauses == [0.25 * 2**number for number in range(len(drops))]
+    uploads = [line.split()[1] for line in registry.asked if line.startswith("PUT")]
+    assert len(set(uploads)) == len(uploads) == len(drops) + 1
 
 
-def test_a_break_in_every_piece(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "CHUNK", 1000)
-    body = os.urandom(3500)
-    registry.drops = [1000, 300, 0]
+@pytest.mark.parametrize("size", [1, 999, 1000, 1001, 20_000_000])
+def test_a_blob_is_one_request(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(protocol, "PIECE", 1000 if size < 2000 else protocol.PIECE)
+    body = os.urandom(size)
+    arrived: list[int] = []
+    registry.client.blob(oci.digest(body), body, arrived.append)
+    assert registry.blobs == {oci.digest(body): body}
+    assert [line.split()[0] for line in registry.asked] == ["POST", "PUT"]
+    assert (registry.received, sum(arrived)) == (size, size)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(404, "BLOB_UPLOAD_UNKNOWN"), (416, "BLOB_UPLOAD_INVALID"), (400, "BLOB_UPLOAD_INVALID")]
+)
+def test_an_upload_that_the_registry_has_lost(registry: FakeRegistry, status: int, code: str) -> None:
+    registry.faults["PUT /v2/shop/blobs"] = (status, json.dumps({"errors": [{"code": code}]}).encode())
+    body = b"x" * 100
+    registry.client.pause = lambda _seconds: registry.faults.clear()
     registry.client.blob(oci.digest(body), body)
     assert registry.blobs == {oci.digest(body): body}
-    assert registry.received == len(body)
-    uploads = [line.split()[0] for line in registry.asked if "/uploads/" in line]
-    assert uploads == ["POST", "PATCH", "GET", "PATCH", "GET", "PATCH", "GET", "PATCH", "PATCH", "PUT"]
-    assert registry.pauses == [0.25, 0.25, 0.25], "progress begins the count anew"
+
+
+def test_the_answer_of_a_registry_that_does_not_read_on(make_image: MakeImage) -> None:
+    """It says no after the headers, and hangs up while the body is under way: its words count, not the broken pipe."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host = f"127.0.0.1:{server.getsockname()[1]}"
+
+        def serve() -> None:
+            answers = (b"202 Accepted\r\nLocation: /v2/shop/blobs/uploads/1", b"403 Forbidden\r\nConnection: close")
+            connection, _ = server.accept()
+            with connection:
+                for answer in answers:
+                    found = b""
+                    while b"\r\n\r\n" not in found:
+                        found += connection.recv(4096)
+                    content = b'{"errors": [{"code": "DENIED", "message": "not yours"}]}' if b"403" in answer else b""
+                    connection.sendall(
+                        b"HTTP/1.1 " + answer + b"\r\nContent-Length: %d\r\n\r\n" % len(content) + content
+                    )
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(1 << 20):
+                    pass
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        body = bytes(30 << 20)
+        client = Registry(host, "shop", pause=lambda _seconds: None)
+        with pytest.raises(UsageError) as caught:
+            client.blob(oci.digest(body), body)
+        client.close()
+        thread.join()
+    assert str(caught.value) == (
+        f"{host}/shop did not take the blob {oci.digest(body)[:19]} (403): not yours; nothing is deployed"
+    )
+
+
+def test_an_immutable_tag(registry: FakeRegistry, make_image: MakeImage) -> None:
+    """The answer to the manifest was lost: asked again, ECR refuses what it has, and the build is there all the same."""
+    image = make_image("abc", base=BASE)
+    push(image, registry.client)
+    name, body = f"abc-{image.digest[7:19]}", (image.folder / "manifest.json").read_bytes()
+    registry.client.manifest(name, body)
+    assert registry.manifests[name] == body
+    other = body.replace(b'"build":', b'"built":')
+    if registry.ecr:
+        with pytest.raises(UsageError) as caught:
+            registry.client.manifest(name, other)
+        assert str(caught.value) == (
+            f"{registry.client.host}/shop did not take the manifest {name} (400): The image tag '{name}' already exists in the 'shop' "
+            "repository and cannot be overwritten because the tag is immutable.; nothing is deployed"
+        )
+        assert registry.manifests[name] == body
+    else:
+        registry.client.manifest(name, other)
+        assert registry.manifests[name] == other
 
 
 def test_a_registry_that_always_drops(registry: FakeRegistry, make_image: MakeImage) -> None:
@@ -165,7 +233,7 @@ def test_a_registry_that_always_drops(registry: FakeRegistry, make_image: MakeIm
     registry.drops = [0] * 100
     message = refusal(registry, image)
     assert "in 5 tries (" in message
-    assert message.endswith("are there): nothing is deployed; push again, what is there whole is not sent again")
+    assert message.endswith("): nothing is deployed; push again, what is there whole is not sent again")
     assert registry.blobs == {}
 
 
@@ -173,13 +241,15 @@ def test_an_answer_that_was_lost(registry: FakeRegistry, monkeypatch: pytest.Mon
     """The registry took the blob, and the connection broke before it could say so."""
     body = b"x" * 100
     client = registry.client
-    finish = client._finish
+    once = client._once
 
-    def lost(*arguments: object) -> object:
-        finish(*arguments)  # type: ignore[arg-type]
-        raise protocol._DroppedError("gone")
+    def lost(method: str, *arguments: object) -> object:
+        answer = once(method, *arguments)  # type: ignore[arg-type]
+        if method == "PUT":
+            raise protocol._DroppedError("gone")
+        return answer
 
-    monkeypatch.setattr(client, "_finish", lost)
+    monkeypatch.setattr(client, "_once", lost)
     client.blob(oci.digest(body), body)
     assert registry.blobs == {oci.digest(body): body}
     assert registry.received == 100

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from importlib.util import find_spec
 from typing import Annotated, Any, get_type_hints
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -86,6 +86,18 @@ def _database(text: str) -> dict[str, Any]:
     }
 
 
+_PARTS = ("USER", "PASSWORD", "HOST", "PORT", "NAME")
+
+
+def _joined(variables: Mapping[str, str]) -> Mapping[str, str]:
+    """Return `variables` with the DATABASE_URL that their parts make, as they come where RDS keeps the password (service.yml)."""
+    if variables.get("DATABASE_URL") or not variables.get("DATABASE_HOST"):
+        return variables
+    user, password, host, port, name = (variables.get(f"DATABASE_{part}", "") for part in _PARTS)
+    joined = f"postgresql://{quote(user, safe='')}:{quote(password, safe='')}@{host}:{port}/{quote(name, safe='')}"
+    return {**variables, "DATABASE_URL": joined}
+
+
 def _cache(text: str) -> dict[str, Any]:
     """Return Django's settings of the cache at `text`, a locmem:// or redis:// URL."""
     scheme = _url(text).scheme
@@ -148,6 +160,7 @@ def read(variables: Mapping[str, str] = os.environ) -> Boot:
 
     Raise ImproperlyConfigured, once, with the name and the reason of every one that is missing or wrong, never a value.
     """
+    variables = _joined(variables)
     types = get_type_hints(Boot, include_extras=True)
     values: dict[str, Any] = {}
     wrong: list[str] = []

@@ -16,7 +16,7 @@ def wrong_place(project: str, properties: Item, service_role: str) -> str:
         "Project": properties["Project"] == project,
         "Cluster": properties["Cluster"].endswith(f":cluster/{name}"),
         "TaskDefinition": f":task-definition/{name}_release:" in properties["TaskDefinition"],
-        "LogGroup": properties["LogGroup"] == f"/lastgood/{project}/{environment}",
+        "LogGroup": properties["LogGroup"].startswith(f"/lastgood/{project}/{environment}/"),
     }
     others = [key for key, own in expected.items() if not own]
     if others:

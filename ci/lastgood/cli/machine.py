@@ -17,14 +17,34 @@ def demo(options: argparse.Namespace) -> int:
     return story.run(load(options), as_json=options.json)
 
 
-@verb()
+@verb(
+    option(
+        "--environment",
+        "-e",
+        metavar="NAME",
+        help="look at this environment's account instead, with calls that only read",
+    )
+)
 def doctor(options: argparse.Namespace) -> int:
-    """what this machine has and lacks for lastgood, each with what to do"""
+    """what this machine lacks for lastgood, or an environment's account for a release, each with what to do"""
+    if options.environment:
+        return _preflight(options)
     from lastgood.local import doctor as examiner
 
     facts = examiner.examine(Path(options.project))
     result(options, facts, examiner.render(facts))
     return 0 if all(entry["ok"] for entry in facts) else UsageError.exit_status
+
+
+def _preflight(options: argparse.Namespace) -> int:
+    from lastgood.aws.session import Session
+    from lastgood.preflight import ask, examine
+
+    if options.environment == "local":
+        raise UsageError("the environment `local` is this machine: run `lastgood doctor` without --environment")
+    lines = examine.examine(ask.facts(Session.of(load(options), options.environment)))
+    result(options, [line.as_dict() for line in lines], examine.render(lines))
+    return 0 if examine.ready(lines) else UsageError.exit_status
 
 
 @verb(option("shell", choices=("bash", "zsh", "fish"), help="the shell that is to complete"))

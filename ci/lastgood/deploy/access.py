@@ -12,8 +12,12 @@ from dataclasses import dataclass
 
 from lastgood.errors import UsageError
 
-NETWORK = ("VpcId", "AllowedCidr", "DatabaseSecurityGroup", "DatabasePort")  # of an environment's parameters
-ONLY_HERE = NETWORK[1:]  # service.yml does not know them
+ONLY_HERE = (
+    "AllowedCidr",
+    "DatabaseSecurityGroup",
+    "ListenerSecurityGroup",
+)  # of an environment's parameters: service.yml has them not
+NETWORK = ("VpcId", "DatabasePort", "Domain", "HostedZoneId", "ListenerArn", *ONLY_HERE)
 PUSH, DEPLOY = ("build.yml",), ("deploy.yml", "rollback.yml")  # the innermost workflows that assume each role
 VERSIONS = ("v1.*",)
 _SECRET = re.compile(r"arn:[\w-]+:secretsmanager:[\w-]+:\d+:secret:[\w/+=.@-]+")

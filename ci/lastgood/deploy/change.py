@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lastgood import bundle
 from lastgood.aws.session import Session
+from lastgood.deploy import reach
 from lastgood.deploy.access import ONLY_HERE
 from lastgood.deploy.place import Place
 from lastgood.deploy.progress import Progress
@@ -93,7 +94,7 @@ def remove(place: Place, progress: Progress, show: Callable[[list[Event]], None]
 def parameters(session: Session, build: BuildFacts, release: str, decided: Mapping[str, str]) -> dict[str, str]:
     """The values for service.yml; `decided` are the outputs of the environment's access stack.
 
-    Raises UsageError where account or environment were not bootstrapped.
+    Raises UsageError where account or environment were not bootstrapped, or where what is deployed could not be asked how it is.
     """
     account = Stack.of_account(session)
     function = account.outputs().get("MigrationFunctionArn")
@@ -109,6 +110,9 @@ def parameters(session: Session, build: BuildFacts, release: str, decided: Mappi
         )
     own = dict(session.cloud.parameters) if session.cloud else {}
     own |= session.environment.parameters
+    problem = reach.closed(session.environment.name, session.environment.url, own)
+    if problem:
+        raise UsageError(problem)
     own = {name: value for name, value in own.items() if name not in ONLY_HERE}
     return (
         own

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -51,6 +52,8 @@ def verdict(health: Health, digest: str, *, ahead: bool = False) -> str:
 
 def ask(url: str, timeout: float = 5.0) -> Health:
     """Asks the application once how it is; `timeout` is in seconds. Never raises."""
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):  # urllib would open files, too
+        return Health(0, detail="the address is neither http:// nor https://")
     try:
         with urllib.request.urlopen(f"{url}{PATH}", timeout=timeout) as answer:  # noqa: S310
             return read(answer.status, answer.read(65536))

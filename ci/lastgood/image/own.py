@@ -228,6 +228,8 @@ def _image(
     given = {name: value for name, value in saved.configuration.get("config", {}).items() if value}
     names = ("User", "ExposedPorts", "Volumes", "WorkingDir", "StopSignal", "Labels", "Entrypoint", "Cmd")
     settings = {name: given[name] for name in names if name in given}
+    # service.yml mounts /tmp, and Fargate makes what is mounted there root's alone, mode 0755, unless the image declares it.
+    settings["Volumes"] = {"/tmp": {}, **settings.get("Volumes", {})}  # noqa: S108
     settings |= entry_point(python, settings.get("Entrypoint") or [], settings.get("Cmd") or [])
     settings["Env"] = [f"{name}={value}" for name, value in environment.items()]
     parts = [*saved.layers, added]

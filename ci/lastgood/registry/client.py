@@ -1,7 +1,9 @@
 """A repository at a registry, spoken to over HTTP: https://github.com/opencontainers/distribution-spec.
 
-A blob is sent in pieces. Where the connection breaks, the registry is asked how much it has, and the rest is sent; where an answer says
-that it is busy or broken, the request is made again a little later. One thread has one connection, kept open.
+A blob is sent in one request, as containerd sends it, which every registry takes. In chunks it is another matter: ECR answers a chunk
+with 201 instead of 202, reports no more than the first one in Range, and refuses what goes on from there (aws/containers-roadmap#2831).
+So where the connection breaks, a new upload is begun; where an answer says that the registry is busy or broken, the request is made again
+a little later. One thread has one connection, kept open.
 """
 
 from __future__ import annotations
@@ -9,23 +11,25 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import re
 import ssl
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lastgood.errors import UsageError
 from lastgood.image import oci
 from lastgood.report.terminal import megabytes
 
-CHUNK = 8 << 20  # bytes of one piece: ECR takes 5 to 10 MiB
+PIECE = 1 << 18  # bytes that are handed to the connection at a time, so that progress can be shown
 _TIMEOUT = 120  # seconds, for one answer of the registry
-_TRIES = 5  # in a row without a byte of progress
+_TRIES = 5
 _PAUSE = 0.25  # seconds before the second try, doubled with each
 _LONGEST = 30.0  # seconds that a registry may ask us to wait
+
+# What a registry says of an upload that it has forgotten, or holds other bytes of than we think: a new one mends it.
+_LOST = frozenset({"BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN"})
 
 Answer = tuple[int, Mapping[str, str], bytes]
 
@@ -74,19 +78,27 @@ class Registry:
             self._all.append(connection)
         return connection
 
-    def _once(self, method: str, path: str, body: bytes | memoryview | None, headers: Mapping[str, str]) -> Answer:
-        """One request, one answer. Raises _DroppedError where it is worth another try."""
+    def _once(
+        self, method: str, path: str, body: bytes | Iterable[memoryview] | None, headers: Mapping[str, str]
+    ) -> Answer:
+        """One request, one answer; a body in pieces comes with its Content-Length. Raises _DroppedError where another try is worth it."""
         sent = dict(headers) | ({"Authorization": self.authorization} if self.authorization else {})
-        if body is not None:
+        if isinstance(body, bytes):
             sent["Content-Length"] = str(len(body))
         connection = self._connection()
         try:
-            connection.request(method, path, body=body, headers=sent)
+            broken: OSError | None = None
+            try:
+                connection.request(method, path, body=body, headers=sent)
+            except (BrokenPipeError, ConnectionResetError) as error:
+                broken = error  # a registry that refuses answers before it has read all, and hangs up
             answer = connection.getresponse()
             found = answer.status, {key.lower(): value for key, value in answer.getheaders()}, answer.read()
         except (OSError, http.client.HTTPException) as error:
             connection.close()  # it is opened again by the next request
-            raise _DroppedError(str(error) or type(error).__name__) from None
+            raise _DroppedError(str(broken or error) or type(error).__name__) from None
+        if broken:
+            connection.close()
         if found[0] == 429 or found[0] >= 500:
             raise _DroppedError(f"{found[0]}: {said(found[2])}", _seconds(found[1].get("retry-after", "")))
         return found
@@ -127,89 +139,66 @@ class Registry:
         return status == 200
 
     def blob(self, digest: str, body: bytes, note: Callable[[int], object] = lambda _bytes: None) -> None:
-        """Uploads one blob; `note` is told how many bytes have arrived since the last time.
+        """Uploads one blob; `note` is told how many bytes were sent since the last time, less than none where they are sent again.
 
         Raises UsageError with the registry's own words, or where it keeps dropping the connection.
         """
-        place, least = self._begin()
-        chunk = max(CHUNK, least)
-        arrived = tries = 0
-        view = memoryview(body)
+        tries = 0
         while True:
-            last = len(body) - arrived <= chunk
+            sending = _Sending(memoryview(body), note)
             try:
-                if last:
-                    status, headers, answer = self._finish(place, digest, view, arrived)
-                else:
-                    status, headers, answer = self._piece(place, view, arrived, chunk)
+                return self._whole(digest, sending)
             except _DroppedError as error:
                 tries += 1
                 if tries >= _TRIES:
                     raise UsageError(
-                        f"the registry {self.host} did not take the blob {digest[:19]} in {tries} tries ({error}; "
-                        f"{megabytes(arrived)} of {megabytes(len(body))} are there): nothing is deployed; push again, what is there "
-                        "whole is not sent again"
+                        f"the registry {self.host} did not take the blob {digest[:19]} of {megabytes(len(body))} in {tries} tries "
+                        f"({error}): nothing is deployed; push again, what is there whole is not sent again"
                     ) from None
                 self._wait(tries, error)
-                before = arrived
                 if self.has("blobs", digest):  # only the answer was lost
-                    note(len(body) - before)
-                    return
-                place, arrived = self._resume(place)
-                note(arrived - before)
-                tries = 0 if arrived > before else tries
-                continue
-            if status in (201, 204) and last:
-                note(len(body) - arrived)
-                self._same(digest, headers)
-                return
-            if last or status != 202:
-                raise self._refused(f"take the blob {digest[:19]}", status, answer)
-            tries = 0
-            note(min(chunk, len(body) - arrived))
-            arrived += chunk
-            place = self._location(headers, place)
+                    return sending.finish()
+                sending.take_back()
 
-    def _begin(self) -> tuple[str, int]:
+    def _whole(self, digest: str, sending: _Sending) -> None:
+        """One upload, from its beginning to the registry's word that the blob is there."""
+        joined = self._begin()
+        joined += f"{'&' if '?' in joined else '?'}digest={urllib.parse.quote(digest, safe='')}"
+        size = len(sending.view)
+        # An empty body is no iterable to http.client's liking: it would send no Content-Length.
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        status, found, answer = self._once("PUT", joined, sending.pieces() if size else b"", headers)
+        if status not in (200, 201, 204):
+            if _codes(answer) & _LOST:
+                raise _DroppedError(f"{status}: {said(answer)}")
+            raise self._refused(f"take the blob {digest[:19]}", status, answer)
+        sending.finish()
+        self._same(digest, found)
+
+    def _begin(self) -> str:
+        """A new upload: the path that the blob is to be put to."""
         status, headers, answer = self.ask("POST", f"/v2/{self.repository}/blobs/uploads/", b"")
         if status != 202 or "location" not in headers:
             raise self._refused("begin an upload", status, answer)
-        least = headers.get("oci-chunk-min-length", "0")
-        return self._location(headers, ""), int(least) if least.isdecimal() else 0
-
-    def _location(self, headers: Mapping[str, str], before: str) -> str:
-        place = urllib.parse.urlsplit(headers.get("location", before))
+        place = urllib.parse.urlsplit(headers["location"])
         return f"{place.path}?{place.query}" if place.query else place.path
-
-    def _piece(self, place: str, view: memoryview, start: int, size: int) -> Answer:
-        headers = {"Content-Type": "application/octet-stream", "Content-Range": f"{start}-{start + size - 1}"}
-        return self._once("PATCH", place, view[start : start + size], headers)
-
-    def _finish(self, place: str, digest: str, view: memoryview, start: int) -> Answer:
-        headers = {"Content-Type": "application/octet-stream"}
-        if start:
-            headers["Content-Range"] = f"{start}-{len(view) - 1}"
-        joined = f"{place}{'&' if '?' in place else '?'}digest={urllib.parse.quote(digest, safe='')}"
-        return self._once("PUT", joined, view[start:], headers)
-
-    def _resume(self, place: str) -> tuple[str, int]:
-        """Where the upload goes on, and how many bytes the registry has of it; a new one where it has forgotten it."""
-        status, headers, _ = self.ask("GET", place)
-        if status not in (200, 204):
-            return self._begin()[0], 0
-        found = re.fullmatch(r"(?:bytes=)?0-(\d+)", headers.get("range", ""))
-        # "0-0" says both that there is nothing and that there is one byte; a wrong guess of one byte is refused, so it is begun anew.
-        if not found or found.group(1) == "0":
-            return self._begin()[0], 0
-        return self._location(headers, place), int(found.group(1)) + 1
 
     def manifest(self, reference: str, body: bytes, media_type: str = oci.MANIFEST_TYPE) -> None:
         """Puts a manifest or an index under a tag or its digest."""
         path = f"/v2/{self.repository}/manifests/{reference}"
         status, headers, answer = self.ask("PUT", path, body, {"Content-Type": media_type})
+        # ECR's immutable tags refuse the very manifest that they name, as after an answer that was lost (aws/containers-roadmap#2380).
+        if "TAG_INVALID" in _codes(answer) and self._named(reference) == oci.digest(body):
+            return
         if status not in (200, 201):
             raise self._refused(f"take the manifest {reference}", status, answer)
         self._same(oci.digest(body), headers)
+
+    def _named(self, tag: str) -> str:
+        """The digest that a tag names; empty where the registry does not say."""
+        accept = {"Accept": f"{oci.MANIFEST_TYPE}, {oci.INDEX_TYPE}"}
+        status, headers, _ = self.ask("HEAD", f"/v2/{self.repository}/manifests/{tag}", headers=accept)
+        return headers.get("docker-content-digest", "") if status == 200 else ""
 
     def _same(self, digest: str, headers: Mapping[str, str]) -> None:
         given = headers.get("docker-content-digest", digest)
@@ -220,6 +209,43 @@ class Registry:
 
     def _refused(self, what: str, status: int, body: bytes) -> UsageError:
         return UsageError(f"{self.host}/{self.repository} did not {what} ({status}): {said(body)}; nothing is deployed")
+
+
+class _Sending:
+    """A blob on its way: `sent` bytes of it were handed to the connection, and noted."""
+
+    def __init__(self, view: memoryview, note: Callable[[int], object]) -> None:
+        self.view = view
+        self.sent = 0
+        self._note = note
+
+    def pieces(self) -> Iterator[memoryview]:
+        """The blob for the connection; one that asks for the next piece has sent the one before."""
+        for start in range(0, len(self.view), PIECE):
+            piece = self.view[start : start + PIECE]
+            yield piece
+            self._add(len(piece))
+
+    def finish(self) -> None:
+        """All of it is there."""
+        self._add(len(self.view) - self.sent)
+
+    def take_back(self) -> None:
+        """Nothing of it counts: it is sent again."""
+        self._add(-self.sent)
+
+    def _add(self, size: int) -> None:
+        self.sent += size
+        if size:
+            self._note(size)
+
+
+def _codes(body: bytes) -> set[str]:
+    """The codes in the body of an error, as TAG_INVALID."""
+    try:
+        return {str(error.get("code", "")) for error in json.loads(body)["errors"]}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return set()
 
 
 def said(body: bytes) -> str:

@@ -1,4 +1,8 @@
-"""The image registry: layers lie on the disk instead of in memory, and repositories have an address Docker can pull from."""
+"""The image registry: layers lie on the disk instead of in memory, and repositories have an address Docker can pull from.
+
+It answers as ECR does where that is not what the specification says (tests/fixtures/registry.py names the reports): a chunk with 201, no
+chunk after the first counts, no upload is completed without a byte, and an immutable tag is refused also to the image that it names.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,17 @@ from typing import Any
 from lastgood.local.adapters.settings import Settings
 from lastgood.local.adapters.wrap import module, wrap
 
-NAMES = ("services.ecr:_layer_blobs", "services.ecr:_repo_uri")
+NAMES = (
+    "services.ecr:_images",
+    "services.ecr:_layer_blobs",
+    "services.ecr:_registry_error",
+    "services.ecr:_repo_uri",
+    "services.ecr:_repositories",
+    "services.ecr:_uploads",
+    "services.ecr:_v2_complete_blob_upload",
+    "services.ecr:_v2_patch_blob_upload",
+    "services.ecr:_v2_put_manifest",
+)
 _SAFE = re.compile(r"[^a-zA-Z0-9_.-]")
 
 
@@ -96,3 +110,37 @@ def install(settings: Settings) -> None:
     @wrap("services.ecr:_repo_uri")
     def repository_uri(_original: Any, name: str) -> str:
         return f"localhost:{settings.port}/{name}"
+
+    _install_answers()
+
+
+def _install_answers() -> None:
+    ecr = module("services.ecr")
+
+    @wrap("services.ecr:_v2_patch_blob_upload")
+    def patch(original: Any, name: str, upload: str, body: Any) -> Any:
+        there = ecr._uploads.get(name, {}).get(upload)
+        status, headers, answer = original(name, upload, b"" if there else body)
+        return (201 if status == 202 else status), headers, answer
+
+    @wrap("services.ecr:_v2_complete_blob_upload")
+    def complete(original: Any, name: str, upload: str, query: Any, body: Any) -> Any:
+        there = ecr._uploads.get(name, {}).get(upload)
+        if there is not None and not there and not body:
+            text = (
+                f"The upload with id '{upload}' in the repository with name '{name}' cannot be completed because it does "
+                "not have any parts."
+            )
+            return ecr._registry_error(400, "BLOB_UPLOAD_INVALID", text)
+        return original(name, upload, query, body)
+
+    @wrap("services.ecr:_v2_put_manifest")
+    def put_manifest(original: Any, name: str, reference: str, headers: Any, body: Any) -> Any:
+        immutable = (ecr._repositories.get(name) or {}).get("imageTagMutability") == "IMMUTABLE"
+        if immutable and any(reference in image.get("imageTags", ()) for image in ecr._images.get(name, ())):
+            text = (
+                f"The image tag '{reference}' already exists in the '{name}' repository and cannot be overwritten because "
+                "the tag is immutable."
+            )
+            return ecr._registry_error(400, "TAG_INVALID", text)
+        return original(name, reference, headers, body)

@@ -1,0 +1,86 @@
+"""Who asks, in which account, and what `lastgood bootstrap` made there."""
+
+from __future__ import annotations
+
+from lastgood.preflight.line import GOOD, NOTE, UNKNOWN, WRONG, Facts, Line
+
+IDENTITY = "sts:GetCallerIdentity"
+ECS, BALANCING = "AWSServiceRoleForECS", "AWSServiceRoleForElasticLoadBalancing"
+
+
+def lines(facts: Facts) -> list[Line]:
+    """Credentials first: without them nothing else could be asked."""
+    found = [_identity(facts)]
+    if found[0].state != GOOD:
+        return found
+    return [*found, _bootstrap(facts), _registry(facts), *(_linked(facts, name) for name in (ECS, BALANCING))]
+
+
+def _identity(facts: Facts) -> Line:
+    answer, refusal = facts.answer(IDENTITY), facts.refusal(IDENTITY)
+    if answer is None:
+        return Line(
+            "credentials",
+            WRONG,
+            f"AWS does not take them ({refusal.message if refusal else 'nothing was answered'})",
+            "sign in, or set AWS_PROFILE, and ask again; in a workflow, assume the role first",
+        )
+    return Line(
+        "credentials", GOOD, f"account {answer['Account']}, {facts.region}, as {str(answer['Arn']).rpartition(':')[2]}"
+    )
+
+
+def _bootstrap(facts: Facts) -> Line:
+    what, name = "bootstrap", f"lastgood-{facts.project}"
+    run = f"run `lastgood bootstrap --environment {facts.environment}`"
+    unknown = facts.unknown(what, f"cloudformation:DescribeStacks {name}")
+    if unknown:
+        return unknown
+    answer = facts.answer(f"cloudformation:DescribeStacks {name}")
+    if answer is None:
+        return Line(what, WRONG, f"there is no stack {name} in this account and region", run)
+    status = str(answer["Stacks"][0]["StackStatus"])
+    if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE"):
+        return Line(what, WRONG, f"the stack {name} is {status}", f"look at its events in CloudFormation, then {run}")
+    template = facts.answer(f"cloudformation:GetTemplate {name}")
+    if template is None:
+        return Line(what, UNKNOWN, f"{name} is {status}; whether it is of this version can't be seen", run)
+    if str(template["TemplateBody"]).strip() != facts.template.strip():
+        return Line(what, WRONG, f"{name} was made by another version of lastgood", run)
+    return Line(what, GOOD, f"{name} is {status}, of this version")
+
+
+def _registry(facts: Facts) -> Line:
+    what, name = "registry", "ecr:DescribeRepositories"
+    unknown = facts.unknown(what, name)
+    if unknown:
+        return unknown
+    answer = facts.answer(name)
+    if answer is None:
+        return Line(
+            what,
+            WRONG,
+            f"there is no repository {facts.project} in ECR",
+            f"run `lastgood bootstrap --environment {facts.environment}`",
+        )
+    repository = answer["repositories"][0]
+    if repository.get("imageTagMutability") == "MUTABLE":
+        return Line(what, NOTE, f"{repository['repositoryUri']}: its tags can be moved", "make them immutable in ECR")
+    return Line(what, GOOD, str(repository["repositoryUri"]))
+
+
+def _linked(facts: Facts, name: str) -> Line:
+    """A role that AWS makes for itself with the first cluster or load balancer of an account, where who asks for that may make it."""
+    what = {ECS: "role of ECS", BALANCING: "role of load balancing"}[name]
+    service = {ECS: "ecs", BALANCING: "elasticloadbalancing"}[name]
+    unknown = facts.unknown(what, f"iam:GetRole {name}")
+    if unknown:
+        return unknown
+    if facts.answer(f"iam:GetRole {name}") is None:
+        return Line(
+            what,
+            NOTE,
+            f"{name} is not there yet: AWS makes it at the first release",
+            f"if that is denied, run `aws iam create-service-linked-role --aws-service-name {service}.amazonaws.com` once",
+        )
+    return Line(what, GOOD, name)
