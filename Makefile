@@ -8,6 +8,8 @@ PYTHON ?= python3
 export LASTGOOD_CACHE ?= $(CURDIR)/.lastgood/cache
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 BIN := .venv/bin
+# One more than the cores of the smallest machine that we have in mind: the tests wait a lot, for the engine and for what they start.
+PROCESSES ?= 3
 
 .PHONY: help demo test test-long check quick bench lint types lock docs permissions matrix migrations-table bench-migrator clean venv
 
@@ -19,7 +21,7 @@ demo: .venv/tool  ## the whole pipeline on this machine, ends with a summary and
 
 test: .venv/tests  ## all tests (real PostgreSQL, real containers, real workflows)
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint types
-	$(BIN)/python tests/with_postgres.py $(BIN)/pytest -q --numprocesses=2 --durations=8
+	$(BIN)/python tests/with_postgres.py $(BIN)/pytest -q --numprocesses=$(PROCESSES) --durations=8
 
 test-long: .venv/tests  ## what takes an hour: 1,000 walks over random histories, faults at every statement, real packages' histories
 	$(BIN)/python tests/with_postgres.py $(BIN)/pytest -q -m long -s --durations=8
@@ -28,7 +30,7 @@ check: .venv/tests  ## lint, types and the quick tests, under a minute
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync quick lint types
 
 quick: .venv/tests
-	$(BIN)/pytest -q -m "not slow and not docker and not postgres and not long"
+	$(BIN)/pytest -q --numprocesses=2 -m "not slow and not docker and not postgres and not long"
 
 bench: .venv/tests  ## measure our images and those of others, write docs/benchmarks.md (ONLY=size PROJECT=board; as root)
 	@PYTHONPATH=ci:tests $(BIN)/python -m bench --only "$(ONLY)" --project "$(PROJECT)" $(if $(ROUNDS),--rounds $(ROUNDS))

@@ -13,7 +13,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,8 +28,10 @@ from lastgood.errors import LastgoodError, UsageError
 from lastgood.local import engine, postgres, postgres_image
 from lastgood.report.terminal import step
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "ci/checks"))
 import node
+from fixtures.ports import free_ports
 
 SERVERS = Path(__file__).resolve().parent / "servers"
 FASTER = ("fsync", "synchronous_commit", "full_page_writes")
@@ -62,7 +63,7 @@ def container() -> Iterator[str]:
     server = postgres.Server(client, f"lastgood-{name}", name)
     try:
         with step("PostgreSQL for the tests") as shown:
-            port = _free_port()
+            (port,) = free_ports(1)
             running = server.start(image, network.name, port)
             server.prepare(running, "tests", password)
             # Nothing here is to survive a power failure; the tests write a lot.
@@ -102,7 +103,7 @@ def binaries(version: str) -> Iterator[str]:
 @contextmanager
 def _process(binaries: Path, folder: Path) -> Iterator[str]:
     """A server of those binaries with its data in `folder`; its address without a database."""
-    native, port, password = folder / "native", _free_port(), secrets.token_hex(16)
+    native, port, password = folder / "native", free_ports(1)[0], secrets.token_hex(16)
     shutil.copytree(binaries, native)  # where a user other than root may read it
     for link in json.loads((native / "pg-symlinks.json").read_text(encoding="utf-8")):
         target = folder / link["target"]
@@ -161,12 +162,6 @@ def _wait(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
             said = log.read_text(encoding="utf-8").strip().splitlines() or [str(error)]
             raise UsageError(f"the server did not start: {said[-1]}") from None
         return
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def _terminated(_number: int, _frame: object) -> None:

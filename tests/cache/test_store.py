@@ -166,6 +166,28 @@ def test_a_workspace_leaves_what_another_run_uses(tmp_path: Path) -> None:
     assert not one.exists()
 
 
+def test_a_workspace_is_its_runs_own_from_its_first_moment_to_its_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one that begins meanwhile would take it for what a killed run left, and remove it, too."""
+    seen = []
+    made, removed = store._folder, store.remove
+
+    def make(parent: Path, prefix: str) -> Path:
+        seen.append(("made", store.nobodys(tmp_path / ".workspaces.lock")))
+        return made(parent, prefix)
+
+    def remove(path: Path) -> None:
+        seen.append(("removed", store.nobodys(path)))
+        removed(path)
+
+    monkeypatch.setattr(store, "_folder", make)
+    monkeypatch.setattr(store, "remove", remove)
+    with store.workspace(tmp_path, "shop-run-") as folder:
+        assert not store.nobodys(folder)
+    assert seen == [("made", False), ("removed", False)]
+
+
 def test_remove_where_modes_forbid_it(tmp_path: Path) -> None:
     """As the user nobody where the test runs as root, whom no mode binds. It reaches the folder by a handle: pytest's is private."""
     folder = tmp_path / "entry"

@@ -193,7 +193,11 @@ def account(tmp_path: Path, table: Any, monkeypatch: pytest.MonkeyPatch) -> Acco
     monkeypatch.setattr(verify.smoke, "ask", made.ask)
     monkeypatch.setattr(smoke.wait, "__kwdefaults__", smoke.wait.__kwdefaults__ | {"ask": made.ask})
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    for constant in ("lastgood.deploy.smoke.DEADLINE", "lastgood.deploy.attempt.FIRST_ANSWER"):
+    for constant in (
+        "lastgood.deploy.smoke.DEADLINE",
+        "lastgood.deploy.attempt.FIRST_ANSWER",
+        "lastgood.deploy.stack.BEGIN",
+    ):
         monkeypatch.setattr(constant, 0.0)
     for function, name in ((verify.wait, "deadline"), (restore_function(), "patience")):
         monkeypatch.setattr(function, "__kwdefaults__", function.__kwdefaults__ | {name: 0.0})

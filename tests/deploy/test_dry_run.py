@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
+import zlib
 from dataclasses import replace
 from typing import Any
 
@@ -63,10 +65,15 @@ def test_a_deploy_is_shown_and_not_made(account: Any, two: tuple[BuildFacts, Bui
     assert render(found) == (
         "dry run    release 2, deploy of build b (version b) to staging; nothing was touched\n"
         "last good  release 1, build a\n"
-        "stack      board-staging: UPDATE_COMPLETE, 1 change in one update\n"
+        "stack      board-staging: UPDATE_COMPLETE\n"
         "database   apply shop.2 (by the builds' manifests; which tables it locks, and how long, only the database tells: that takes a "
         "release task in the cluster, of the environment's Cpu and Memory for about a minute)\n"
-        "then       smoke test at https://board.example\n"
+        "\n"
+        "what would be asked of whom\n"
+        "  CloudFormation: 1 change in one update\n"
+        "  the migration function: a release task of build b\n"
+        "  ECS: tasks of build b, and that the old ones leave when those are well; the old ones again where they are not\n"
+        "  the application: to answer as build b, in step with its database at https://board.example\n"
         "\n"
         "change  resource   type               replaced\n"
         "──────  ─────────  ─────────────────  ────────\n"
@@ -112,6 +119,10 @@ def test_a_rollback_is_shown_and_not_made(
         in text
     )
     assert "undone     release 2\n" in text
+    assert (
+        "  the migration function: a release task of build a, after one of the build that applied what must go, where something must\n"
+        in text
+    )
     assert account.cloudformation.calls == ["change set UPDATE", "discard"]
 
 
@@ -198,6 +209,14 @@ def test_a_build_from_before_migrations_were_kept(account: Any, record: Record, 
     )
 
 
+def test_migrations_that_can_not_be_read(account: Any, record: Record, facts: Any) -> None:
+    for name in "ab":
+        record.put_build(replace(facts(name), migrations="x"))
+    last = record.good(record.begin("deploy", facts("a"), who="ada", reason=""), undone=[], applied=[])
+    found = dry_run.database(record, facts("b"), last)
+    assert found["why"].startswith("what the record keeps of the builds' migrations can't be read: ")
+
+
 def test_what_the_record_keeps_of_a_manifest() -> None:
     known = manifest("a.1", "a.2", a_2={"replaces": ["a.1"], "irreversible": ["x"], "breaks": None})
     text = migrations.pack(known)
@@ -205,7 +224,8 @@ def test_what_the_record_keeps_of_a_manifest() -> None:
         Migration("a.1", breaks=()),
         Migration("a.2", replaces=("a.1",), irreversible=("x",)),
     )
-    for damaged in ("", "x", text[:-4]):
+    bomb = base64.b64encode(zlib.compress(b"[" + b" " * 9_000_000 + b"]")).decode()
+    for damaged in ("", "x", text[:-4], bomb, base64.b64encode(zlib.compress(b"[1]")).decode()):
         with pytest.raises(ValueError, match=r"."):
             migrations.unpack(damaged)
 

@@ -165,6 +165,45 @@ def test_a_network_that_comes_back_is_waited_for(stack: Stack, stub: Stubber) ->
     assert stack.watch(lambda events: None) == "UPDATE_COMPLETE"
 
 
+@pytest.mark.parametrize(
+    ("seen", "before", "kind"),
+    [("UPDATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE"), (None, "REVIEW_IN_PROGRESS", "CREATE")],
+)
+def test_an_operation_that_has_not_begun_yet_has_not_ended(
+    stack: Stack, stub: Stubber, seen: str | None, before: str, kind: str
+) -> None:
+    """CloudFormation answers ExecuteChangeSet first; the status may still be the one before. The emulator's never is."""
+    is_(stub, seen)
+    stack.status()
+    told(stub, (1, "stack", before))
+    stub.add_response("execute_change_set", {})
+    stack.execute(ChangeSet("lastgood-1", kind))
+    for _ in range(2):
+        is_(stub, before)
+        told(stub, (1, "stack", before))
+    is_(stub, "UPDATE_IN_PROGRESS")
+    told(stub, (2, "Service", "UPDATE_IN_PROGRESS"), (1, "stack", before))
+    is_(stub, "UPDATE_COMPLETE")
+    told(stub, (2, "Service", "UPDATE_IN_PROGRESS"))
+    assert stack.watch(lambda events: None) == "UPDATE_COMPLETE"
+
+
+def test_an_operation_that_was_over_before_the_first_look_is_seen_by_its_events(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = tell(("stack", "UPDATE_COMPLETE", ""))
+    monkeypatch.setattr(stack, "describe", lambda: {"StackStatus": "UPDATE_COMPLETE"})
+    monkeypatch.setattr(stack, "_newest_first", lambda: iter(events[::-1]))
+    monkeypatch.setattr(stack.cloudformation, "execute_change_set", lambda **_: None, raising=False)
+    stack.status()
+    stack.execute(ChangeSet("lastgood-1", "UPDATE"))
+    events += [
+        Event("8", EPOCH, "stack", STACK, "UPDATE_IN_PROGRESS", "", ""),
+        Event("9", EPOCH, "stack", STACK, "UPDATE_COMPLETE", "", ""),
+    ]
+    assert stack.watch(lambda events: None) == "UPDATE_COMPLETE"
+
+
 def test_what_could_not_be_shown_is_shown_later(stack: Stack, stub: Stubber) -> None:
     """Whoever shows asks the record, which may not answer: no event, and no cause, is lost for that."""
     seen: list[str] = []

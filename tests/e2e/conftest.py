@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fixtures import emulator
+from fixtures.ports import free_ports
 from lastgood.config.project import LOCKS
 
 ROOT = Path(__file__).resolve().parents[2]
 
 Lastgood = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +32,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         subprocess.run(
             ["git", "-c", "user.name=test", "-c", "user.email=test@lastgood.invalid", *command], cwd=folder, check=True
         )
+    (folder / ".git/info/exclude").write_text(".venv-local\n", encoding="utf-8")
+    emulator.share(folder)
     yield folder
     done = _run(folder, {}, "local", "clean")
     assert done.returncode == 0, done.stderr
@@ -46,7 +43,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def ports(home: Path) -> dict[str, str]:
     """Free ports for the instance, as the variables that name them."""
     names = ("LASTGOOD_LOCAL_PORT", "LASTGOOD_SITE_PORT", "LASTGOOD_DATABASE_PORT")
-    return {name: str(free_port()) for name in names}
+    return {name: str(port) for name, port in zip(names, free_ports(3), strict=True)}
 
 
 @pytest.fixture(scope="module")
@@ -64,5 +61,5 @@ def _run(folder: Path, environment: dict[str, str], *arguments: str) -> subproce
         capture_output=True,
         text=True,
         check=False,
-        timeout=540,
+        timeout=1140,  # a first build on a machine with much else to do
     )

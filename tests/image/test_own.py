@@ -23,7 +23,7 @@ from lastgood.image import own
 
 import docker
 
-from .test_build import FILES, MakeProject, commit, make_project
+from .test_build import FILES, NAME, MakeProject, commit, make_project
 
 __all__ = ["make_project"]
 
@@ -95,7 +95,7 @@ def base(make_project: MakeProject, engine: Any) -> Iterator[str]:
     image = builder.build(shop)
     tag = builder.load(image, f"lastgood-test:{uuid4().hex[:12]}")
     yield tag
-    for name in ("lastgood-build/shop:latest", tag):
+    for name in (f"lastgood-build/{NAME}:latest", tag):
         with contextlib.suppress(docker.errors.ImageNotFound):
             engine.images.remove(name, force=True)
     # What a build that failed has left in the engine inherits the label.
@@ -118,7 +118,7 @@ def refusal(shop: Project) -> str:
     with pytest.raises(UsageError) as caught:
         builder.build(shop)
     assert not (shop.state / "build.json").exists()
-    assert not list((store.cache() / "work").glob("shop-*"))
+    assert not list((store.cache() / "work").glob(f"{NAME}-*"))
     return str(caught.value)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import threading
 import time
 import urllib.request
@@ -13,6 +12,8 @@ from types import TracebackType
 from typing import Any
 
 import pytest
+from fixtures import emulator
+from fixtures.ports import free_ports
 from lastgood import tar
 from lastgood.aws import local_cloud
 from lastgood.config import project as projects
@@ -20,28 +21,15 @@ from lastgood.config.project import Project
 from lastgood.debian import chosen
 from lastgood.debian.stages import Stages
 from lastgood.image.runtime import Runtime
-from lastgood.local import account, cloud, virtualenv
+from lastgood.local import account, cloud
 from lastgood.platform import native
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
 def make_project(root: Path) -> Project:
     """A project named `probe` in `root`, on free ports, sharing the repository's .venv-local."""
-    virtualenv.ensure(REPOSITORY)
     (root / "app").mkdir(parents=True)
     (root / "app" / "manage.py").touch()
     port, site, database = free_ports(3)
@@ -49,7 +37,7 @@ def make_project(root: Path) -> Project:
         '[tool.lastgood]\nproject = "probe"\napp = "app"\nsettings = "probe.settings"\n'
         f"[tool.lastgood.local]\nport = {port}\nsite_port = {site}\ndatabase_port = {database}\n"
     )
-    (root / virtualenv.NAME).symlink_to(REPOSITORY / virtualenv.NAME)
+    emulator.share(root)
     return projects.load(root)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lastgood.local import virtualenv
+from fixtures import emulator
 from lastgood.local.adapters import (
     balancer,
     containers,
@@ -257,7 +257,7 @@ except AdapterError as error:
 
 @pytest.mark.slow
 def test_ministack_has_every_name() -> None:
-    python = virtualenv.ensure(REPOSITORY)
+    python = emulator.environment()
     script = CHECK.format(launcher=str(REPOSITORY / "ci" / "lastgood" / "local"))
     done = subprocess.run([python, "-P", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from docker.client import DockerClient
+from fixtures.ports import free_ports
 from lastgood.aws import local_cloud
 from lastgood.aws.session import Session
 from lastgood.config.project import Project
@@ -176,12 +177,7 @@ def test_port_that_a_container_holds(project: Project, engine: Any, tmp_path: Pa
     (tmp_path / "other").mkdir()
     other = replace(project, root=tmp_path / "other", local=replace(project.local, database_port=port))
     (other.root / ".venv-local").symlink_to((project.root / ".venv-local").resolve())
-    free = [socket.socket() for _ in range(2)]
-    for one in free:
-        one.bind(("127.0.0.1", 0))
-    numbers = [one.getsockname()[1] for one in free]
-    for one in free:
-        one.close()
+    numbers = free_ports(2)
     other = replace(other, local=replace(other.local, port=numbers[0], site_port=numbers[1]))
     expected = (
         f"port {port} (PostgreSQL) is taken by the container lastgood-{name}-postgres: stop that, or choose another port with "

@@ -1,4 +1,7 @@
-"""Real PostgreSQL, real project trees: every build is a folder of its own, every run a process of its own."""
+"""Real PostgreSQL, real project trees: every build is a folder of its own, every run a process of its own.
+
+`Project.start` starts Python; `Project.run`, of which there are a thousand, forks one that has Django imported (launcher.py).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -22,7 +26,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from .fleet import PACKAGES, PYTHON, Fleet
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
 DEADLINE = 30  # seconds that a condition may take to come true
 
 SETTINGS = """
@@ -74,30 +79,76 @@ class Run:
         return self.exit_status, self.result["status"], self.result["undone"], self.result["applied"]
 
 
+class Launcher:
+    """Runs `python -W error -m migrator` as a fork of a process that has Django imported."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = str(folder / "launcher")
+        self.log = (folder / "log").open("w")
+        path = os.pathsep.join(map(str, (REPOSITORY / "docker", *PACKAGES)))
+        self.process = subprocess.Popen(
+            [PYTHON, "-W", "error", HERE / "launcher.py", self.path],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+        )
+        assert self.process.stdout
+        assert self.process.stdout.readline() == "ready\n", (folder / "log").read_text()
+
+    def run(self, folder: Path, environment: dict[str, str], arguments: tuple[str, ...]) -> Run:
+        request = {"folder": str(folder), "environment": environment, "arguments": arguments}
+        with (
+            tempfile.TemporaryFile("w+") as stdout,
+            tempfile.TemporaryFile("w+") as stderr,
+            socket.socket(socket.AF_UNIX) as connection,
+        ):
+            connection.settimeout(120)
+            connection.connect(self.path)
+            socket.send_fds(connection, [json.dumps(request).encode()], [stdout.fileno(), stderr.fileno()])
+            exit_status = json.loads(connection.recv(100))["exit_status"]
+            stdout.seek(0)
+            stderr.seek(0)
+            return Run(exit_status, stdout.read(), stderr.read())
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=30)
+        if self.process.stdout:
+            self.process.stdout.close()
+        self.log.close()
+
+
 @dataclass
 class Project:
     """A build: a Django project in a folder, and how its image would be called."""
 
     folder: Path
     build: str
+    launcher: Launcher
     environment: dict[str, str] = field(default_factory=dict)
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         command = [PYTHON, "-W", "error", "-m", "migrator", *arguments]
-        own = {**self.environment, **environment}
         return subprocess.Popen(
             command,
             cwd=self.folder,
-            env={name: value for name, value in own.items() if value},
+            env=self._own(environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
     def run(self, *arguments: str, **environment: str) -> Run:
+        if not any(name.startswith("PYTHON") for name in environment):
+            return self.launcher.run(self.folder, self._own(environment), arguments)
+        # Only Python's own start reads these.
         process = self.start(*arguments, **environment)
         stdout, stderr = process.communicate(timeout=120)
         return Run(process.returncode, stdout, stderr)
+
+    def _own(self, environment: dict[str, str]) -> dict[str, str]:
+        return {name: value for name, value in {**self.environment, **environment}.items() if value}
 
 
 @dataclass
@@ -227,8 +278,15 @@ def sqlite(tmp_path: Path) -> Database:
 Make = Callable[..., Project]
 
 
+@pytest.fixture(scope="session")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    launcher = Launcher(tmp_path_factory.mktemp("launcher"))
+    yield launcher
+    launcher.stop()
+
+
 @pytest.fixture
-def make(tmp_path: Path) -> Make:
+def make(tmp_path: Path, launcher: Launcher) -> Make:
     """Give a function that writes a build: make(database, "v1", {"shop": {"0001_initial": "…"}})."""
 
     def write(database: Database | None, build: str, apps: dict[str, dict[str, str]], **names: Any) -> Project:
@@ -253,7 +311,7 @@ def make(tmp_path: Path) -> Make:
             "LASTGOOD_COMMIT": f"commit-{build}",
             "LASTGOOD_ACTOR": "tests",
         }
-        return Project(folder, build, environment)
+        return Project(folder, build, launcher, environment)
 
     return write
 

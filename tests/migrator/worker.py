@@ -24,18 +24,14 @@ import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
+import warm
+
 APPS = ("a", "s", "z")  # those of histories.py
 
 
 def serve(path: str) -> None:
     """Fork a worker for each connection."""
-    import django.contrib.contenttypes.management
-    import django.contrib.postgres.operations
-    import django.core.management.sql
-    import django.db.backends.postgresql.base
-    import django.db.migrations.executor
-    import django.db.models  # noqa: F401
-
+    warm.up()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(64)

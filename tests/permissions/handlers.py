@@ -143,13 +143,18 @@ def asked(made: Made, name: str, action: str) -> Request:
         changes = action == "route53:ChangeResourceRecordSets"
         return Request(action, places.get(action, zone), record if changes else {})
     assert service == "elasticloadbalancing", (name, action)
-    kind = {"LoadBalancer": "loadbalancer/app", "TargetGroup": "targetgroup", "Listener": "listener/app", "ListenerRule": "listener-rule/app"}[
-        one["Type"].rpartition("::")[2]
-    ]
+    kind = {
+        "LoadBalancer": "loadbalancer/app",
+        "TargetGroup": "targetgroup",
+        "Listener": "listener/app",
+        "ListenerRule": "listener-rule/app",
+    }[one["Type"].rpartition("::")[2]]
     tags = {tag["Key"]: tag["Value"] for tag in properties["Tags"]}
     verb = action.partition(":")[2]
     if verb == "CreateRule":  # which is asked for of the listener, and that is somebody else's
-        return Request(action, properties["ListenerArn"], {f"aws:RequestTag/{key}": value for key, value in tags.items()})
+        return Request(
+            action, properties["ListenerArn"], {f"aws:RequestTag/{key}": value for key, value in tags.items()}
+        )
     brought = (
         {f"aws:RequestTag/{key}": value for key, value in tags.items()} if verb.startswith(("Create", "Add")) else {}
     )

@@ -6,12 +6,10 @@ It gives a caller no outputs of a workflow that only calls others; that pipeline
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures import emulator
+from fixtures.ports import free_ports
 from lastgood.config.project import LOCKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,15 +95,6 @@ def commit(folder: Path, message: str) -> str:
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", message)
     return git(folder, "rev-parse", "HEAD")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody has; held together, so that they differ."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 @dataclass
@@ -288,10 +279,7 @@ def lastgood(caller: Path, act: Act) -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def cloud(caller: Path, lastgood: Callable[..., Any]) -> Iterator[Mapping[str, Any]]:
     """The caller's one-machine cloud, up; removed with all its data in the end."""
-    from lastgood.local import virtualenv
-
-    virtualenv.ensure(ROOT)
-    (caller / virtualenv.NAME).symlink_to(ROOT / virtualenv.NAME)
+    emulator.share(caller)
     try:
         yield lastgood("local", "up")
     finally:

@@ -146,9 +146,10 @@ def _folder(parent: Path, prefix: str) -> Path:
 def workspace(parent: Path, prefix: str) -> Iterator[Path]:
     """An empty folder `parent`/`prefix`… for the time of the block; those that killed runs left are removed first.
 
-    A run holds a lock on its folder, which ends with it: what can be locked is nobody's.
+    A run holds a lock on its folder until that is gone, or the run is: what can be locked is nobody's. One folder at a time is made or
+    looked at, whatever its prefix, since one prefix may begin with another.
     """
-    with room(parent), _alone(parent / f".{prefix}.lock"):
+    with room(parent), _alone(parent / ".workspaces.lock"):
         for left in parent.glob(f"{prefix}*"):
             if nobodys(left):
                 remove(left)
@@ -159,8 +160,8 @@ def workspace(parent: Path, prefix: str) -> Iterator[Path]:
         with room(folder):
             yield folder
     finally:
-        os.close(own)
         remove(folder)
+        os.close(own)
 
 
 def nobodys(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from lastgood.deploy import change, leftovers, verify
@@ -10,8 +11,7 @@ from lastgood.deploy.order import Order
 from lastgood.deploy.place import Place
 from lastgood.deploy.removal import removal
 from lastgood.deploy.stack import BACK, DONE, STUCK, settled
-from lastgood.record import migrations
-from lastgood.record.forecast import forecast
+from lastgood.record.forecast import Forecast, between
 from lastgood.record.lock import holder
 from lastgood.record.release import BuildFacts, Release
 from lastgood.record.table import Record
@@ -22,6 +22,7 @@ _TASK = (
     "which tables it locks, and how long, only the database tells: that takes a release task in the cluster, of the environment's Cpu and "
     "Memory for about a minute"
 )
+_NOTHING = Forecast().as_dict()
 
 
 def dry_run(place: Place, order: Order) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def dry_run(place: Place, order: Order) -> dict[str, Any]:
     status = place.stack.status()
     first = before(place, status, order, left=newest if leftovers.is_left(newest, held) else None)
     changes, unknown = changes_of(place, order, number, status)
-    return {
+    facts = {
         "dry_run": True,
         "environment": place.name,
         "stack": place.stack.name,
@@ -55,6 +56,7 @@ def dry_run(place: Place, order: Order) -> dict[str, Any]:
         "last_good": last.as_dict() if last else None,
         "url": verify.url(place.session, place.stack.outputs()),
     }
+    return facts | {"asked": asked(facts)}
 
 
 def before(place: Place, status: str | None, order: Order, *, left: Release | None) -> list[str]:
@@ -95,25 +97,29 @@ def changes_of(place: Place, order: Order, number: int, status: str | None) -> t
 
 def database(record: Record, wanted: BuildFacts, last: Release | None) -> dict[str, Any]:
     """What the release task would find to do in a database that is in step with last good: {known, why, back, forward, losses, breaks}."""
-    if last and last.facts.manifest_sha == wanted.manifest_sha:
-        return _told("both builds know the same migrations: it stays as it is", known=True)
-    sides = [record.build(last.facts.digest) if last else None, record.build(wanted.digest)]
     if last is None:
-        return _told("there is no last good, so that what the database holds is not known")
-    without = [
-        build.build
-        for build, found in zip((last.facts, wanted), sides, strict=True)
-        if not found or not found.migrations
+        return {"known": False, "why": "there is no last good, so that what the database holds is not known"} | _NOTHING
+    if last.facts.manifest_sha == wanted.manifest_sha:
+        return {"known": True, "why": "both builds know the same migrations: it stays as it is"} | _NOTHING
+    before, after = (record.build(one.digest) or one for one in (last.facts, wanted))
+    try:
+        return {"known": True, "why": _TASK} | between(before, after).as_dict()
+    except ValueError as error:
+        return {"known": False, "why": str(error)} | _NOTHING
+
+
+def asked(facts: Mapping[str, Any]) -> list[str]:
+    """What would be asked of whom, in order."""
+    found, build = facts["database"], facts["build"]["build"]
+    moves = f"a release task of build {build}"
+    if found["back"] or not found["known"]:
+        moves += ", after one of the build that applied what must go, where something must"
+    return [
+        f"CloudFormation: {_changes(facts)}",
+        f"the migration function: {moves}",
+        f"ECS: tasks of build {build}, and that the old ones leave when those are well; the old ones again where they are not",
+        f"the application: to answer as build {build}, in step with its database{' at ' + facts['url'] if facts['url'] else ''}",
     ]
-    if without:
-        return _told(f"the record does not know the migrations of build {' and '.join(without)}: push it again")
-    now, then = (migrations.unpack(found.migrations) for found in sides if found)
-    foreseen = forecast(now, then)
-    return {"known": True, "why": _TASK} | foreseen.as_dict()
-
-
-def _told(why: str, *, known: bool = False) -> dict[str, Any]:
-    return {"known": known, "why": why, "back": [], "forward": [], "losses": [], "breaks": []}
 
 
 def render(facts: dict[str, Any]) -> str:
@@ -130,12 +136,11 @@ def render(facts: dict[str, Any]) -> str:
         lines["lock"] = f"refused as long as {held['who']} has it, since {held['since']} ({held['what']})"
     if facts["first"]:
         lines["first"] = "; ".join(facts["first"])
-    lines["stack"] = f"{facts['stack']}: {facts['status'] or 'none yet'}, {_changes(facts)}"
+    lines["stack"] = f"{facts['stack']}: {facts['status'] or 'none yet'}"
     lines["database"] = _database(facts["database"])
     if facts["undoes"]:
         lines["undone"] = ", ".join(f"release {number}" for number in facts["undoes"])
-    lines["then"] = "smoke test" + (f" at {facts['url']}" if facts["url"] else "")
-    text = mapping_lines(lines)
+    text = mapping_lines(lines) + "\n\nwhat would be asked of whom\n" + "\n".join(f"  {one}" for one in facts["asked"])
     if facts["changes"]:
         rows = [(one["action"], one["resource"], one["type"], one["replacement"]) for one in facts["changes"]]
         text += "\n\n" + table(("change", "resource", "type", "replaced"), rows)
@@ -145,7 +150,7 @@ def render(facts: dict[str, Any]) -> str:
     return text
 
 
-def _changes(facts: dict[str, Any]) -> str:
+def _changes(facts: Mapping[str, Any]) -> str:
     if facts["changes_unknown"]:
         return str(facts["changes_unknown"])
     updates = "one update"

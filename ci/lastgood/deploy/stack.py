@@ -20,6 +20,7 @@ BACK = ("UPDATE_ROLLBACK_COMPLETE",)
 STACK = "AWS::CloudFormation::Stack"
 STUCK = "UPDATE_ROLLBACK_FAILED"
 POLL = 0.5  # seconds between looks at the emulator; AWS is asked less often
+BEGIN = 60.0  # seconds until an operation that was asked for shows in the stack's status or events
 PATIENCE = 300.0  # seconds without an answer until `watch` gives up: CloudFormation goes on meanwhile
 _NOTHING = ("didn't contain changes", "No updates are to be performed")
 
@@ -90,6 +91,9 @@ class Stack:
         self.access = access
         self.pause = POLL if session.cloud else 2.0
         self.seen: str | None = None  # the status at the last look
+        self._asked: tuple[str | None, float] | None = (
+            None  # the status before what was asked for last, and when it was
+        )
         self._seen: set[str] = set()
         self._begun: dict[str, datetime] = {}
 
@@ -227,10 +231,25 @@ class Stack:
 
     def execute(self, change: ChangeSet) -> None:
         """Starts the change; `watch` follows it."""
-        self.mark()
+        self._begin("REVIEW_IN_PROGRESS" if change.kind == "CREATE" else self.seen)
         self.cloudformation.execute_change_set(
             StackName=self.name, ChangeSetName=change.name, ClientRequestToken=change.name
         )
+
+    def _begin(self, before: str | None) -> None:
+        """Remembers the stack's status before something is asked for: CloudFormation answers first, and begins a moment later."""
+        self.mark()
+        self._asked = (before, time.monotonic())
+
+    def _has_begun(self, status: str | None, events: Iterable[Event]) -> bool:
+        """Whether what was asked for last shows: else `watch` would take the end of the operation before for the end of this one."""
+        if self._asked is None:
+            return True
+        before, since = self._asked
+        told = any(event.type == STACK for event in events)
+        if status != before or told or time.monotonic() - since >= BEGIN:
+            self._asked = None
+        return self._asked is None
 
     def mark(self) -> None:
         """Remembers the newest event, so that `watch` shows what comes after it. One question, however old the stack is."""
@@ -282,13 +301,14 @@ class Stack:
             try:
                 status = self.status()
                 untold += self.fresh()
+                begun = self._has_begun(status, untold)
                 show(untold)
                 untold = []
             except Exception as error:
                 if not passing(error) or time.monotonic() - heard >= PATIENCE:
                     raise
             else:
-                if settled(status):
+                if settled(status) and begun:
                     return status
                 heard = time.monotonic()
             time.sleep(self.pause)
@@ -307,13 +327,13 @@ class Stack:
 
     def continue_rollback(self, skipping: Sequence[str] = ()) -> None:
         """Goes on with a rollback that stopped; `watch` follows it. The resources named in `skipping` are left as they are."""
-        self.mark()
+        self._begin(self.seen)
         skipped = {"ResourcesToSkip": list(skipping)} if skipping else {}
         self.cloudformation.continue_update_rollback(StackName=self.name, **skipped, **self._by())
 
     def delete(self) -> None:
         """Deletes the stack, in whatever state; `watch` follows it. Retained resources and the database stay."""
-        self.mark()
+        self._begin(self.seen)
         self.cloudformation.delete_stack(StackName=self.name, **self._by())
 
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lastgood.record import migrations
 from lastgood.record.migrations import Migration
+from lastgood.record.release import BuildFacts
 
 _UNKNOWN = ("what the code of the build before can't live with is not known",)
 
@@ -48,6 +50,21 @@ def forecast(now: Sequence[Migration], wanted: Sequence[Migration]) -> Forecast:
     breaks = [f"{one.key}: {text}" for one in forward for text in (_UNKNOWN if one.breaks is None else one.breaks)]
     named = [tuple(one.key for one in side) for side in (back, forward)]
     return Forecast(named[0], named[1], tuple(losses), tuple(breaks))
+
+
+def between(before: BuildFacts, after: BuildFacts) -> Forecast:
+    """The forecast for two builds, as far as the record knows them. Raises ValueError with the reason where it does not."""
+    if before.manifest_sha == after.manifest_sha:
+        return Forecast()
+    without = [one.build for one in (before, after) if not one.migrations]
+    if without:
+        raise ValueError(f"the record does not know the migrations of build {' and '.join(without)}: push it again")
+    try:
+        return forecast(migrations.unpack(before.migrations), migrations.unpack(after.migrations))
+    except ValueError as error:
+        raise ValueError(
+            f"what the record keeps of the builds' migrations can't be read: {error}; push them again"
+        ) from None
 
 
 def _originals(key: str, replaces: Mapping[str, tuple[str, ...]]) -> set[str]:

@@ -9,7 +9,9 @@ import base64
 import json
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
+_MOST = 8_000_000  # bytes unpacked; a thousand migrations have less than a tenth of it
 _LISTS = ("replaces", "irreversible", "lossy", "holds")
 
 
@@ -46,15 +48,19 @@ def pack(manifest: bytes) -> str:
 def unpack(text: str) -> tuple[Migration, ...]:
     """The migrations in their order, of what pack() made. Raises ValueError where the text is damaged."""
     try:
-        kept = json.loads(zlib.decompress(base64.b64decode(text, validate=True)))
-    except zlib.error as error:
-        raise ValueError(str(error)) from None
-    return tuple(
-        Migration(
-            key=one["key"],
-            breaks=tuple(one["breaks"]) if "breaks" in one else None,
-            rollback=one.get("rollback"),
-            **{name: tuple(one.get(name, ())) for name in _LISTS},
-        )
-        for one in kept
+        unpacker = zlib.decompressobj()
+        plain = unpacker.decompress(base64.b64decode(text, validate=True), _MOST)
+        if not unpacker.eof:
+            raise ValueError("it is cut, or too long")
+        return tuple(_migration(one) for one in json.loads(plain))
+    except (zlib.error, KeyError, TypeError) as error:
+        raise ValueError(f"it is not what pack() made ({error})") from None
+
+
+def _migration(one: dict[str, Any]) -> Migration:
+    return Migration(
+        key=one["key"],
+        breaks=tuple(one["breaks"]) if "breaks" in one else None,
+        rollback=one.get("rollback"),
+        **{name: tuple(one.get(name, ())) for name in _LISTS},
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lastgood.errors import UsageError
-from lastgood.record import forecast, migrations
+from lastgood.record import forecast
 from lastgood.record.release import BuildFacts, Release
 from lastgood.record.table import Record
 from lastgood.report.scan import delta
@@ -99,15 +99,10 @@ def contents(before: BuildFacts, after: BuildFacts) -> dict[str, Any]:
 
 def database(before: BuildFacts, after: BuildFacts) -> dict[str, Any]:
     """What the way from one build to the other does to a database, {known, why, back, forward, losses, breaks}, by their manifests."""
-    empty = forecast.Forecast()
-    if before.manifest_sha == after.manifest_sha:
-        return {"known": True, "why": ""} | empty.as_dict()
-    without = [one.build for one in (before, after) if not one.migrations]
-    if without:
-        why = f"the record does not know the migrations of build {' and '.join(without)}: push it again"
-        return {"known": False, "why": why} | empty.as_dict()
-    found = forecast.forecast(migrations.unpack(before.migrations), migrations.unpack(after.migrations))
-    return {"known": True, "why": ""} | found.as_dict()
+    try:
+        return {"known": True, "why": ""} | forecast.between(before, after).as_dict()
+    except ValueError as error:
+        return {"known": False, "why": str(error)} | forecast.Forecast().as_dict()
 
 
 def render(facts: dict[str, Any]) -> str:
