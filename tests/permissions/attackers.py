@@ -415,6 +415,7 @@ def deployer(service_role: str) -> dict[str, list[Request]]:
             Request("ecs:StopTask", arn("ecs", "task/shop_production/1")),
         ],
         "look at another's tasks and log": [
+            Request("ecs:DescribeServices", arn("ecs", "service/shop_staging/shop_staging")),
             *(
                 Request("ecs:DescribeTasks", arn("ecs", f"task/{name}/1"))
                 for name in ("shop_staging", "shop-api_production")

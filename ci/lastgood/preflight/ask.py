@@ -45,7 +45,7 @@ class _Asked:
 def facts(session: Session) -> Facts:
     """Asks an environment's account all that the modules beside this one decide by. Takes a few seconds, changes nothing.
 
-    Raises UsageError where no region is known, or the credentials can't even be looked for.
+    botocore's errors come through where no region is known, or the credentials can't even be looked for: the command line tells them.
     """
     environment, asked = session.environment, _Asked(session)
     parameters = dict(environment.parameters)
