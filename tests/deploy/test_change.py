@@ -38,4 +38,6 @@ def test_nothing_is_deployed_that_could_not_be_asked(account: Any, facts: Any) -
 
 @pytest.mark.parametrize("url", ["file:///etc", "ftp://host", "board.example", ""])
 def test_only_the_web_is_asked(url: str) -> None:
-    assert smoke.ask(url) == smoke.Health(0, detail="the address is neither http:// nor https://")
+    assert smoke.ask(url) == smoke.Health(
+        0, detail=f"{url} is no address of a site: set url in pyproject.toml to one with http:// or https://"
+    )

@@ -22,6 +22,7 @@ from lastgood.python import locked
 from lastgood.python.interpreter import VERSION
 from lastgood.python.locked import Locked
 from lastgood.python.sources import Source
+from lastgood.report.text import masked
 
 # Isolated: the folder that the command is called in is a project's, and may hold a pip.py.
 _PYTHON = (sys.executable, "-I", "-W", "ignore")
@@ -148,6 +149,7 @@ def _changed(name: str, lock: Path) -> str:
 
 def explain(output: str, lock: Path, platform: Platform) -> str:
     """One sentence for what pip could not do with the lock."""
+    output = masked(output)
     if "WARNING: Retrying" in output:
         return f"the Python index does not answer, so what {lock.name} locks could not be fetched: check the network and pip's settings"
     mismatch = re.search(r"^\s*(\S+) from \S+.*:\s*$\s*Expected sha256 (\w+)", output, re.MULTILINE)

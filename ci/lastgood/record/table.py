@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lastgood.record.release import OWN, BuildFacts, Release, now
+from lastgood.report.text import head
 
 ACTIONS = 100  # that DynamoDB takes in one transaction
 
@@ -136,7 +137,7 @@ class Record:
     def failed(self, release: Release, cause: str, *, undone: list[str], applied: list[str]) -> Release:
         """Ends a pending release as `failed`; last good stays what it was. Nothing happens to one that has already ended."""
         ended = self._end(
-            release.number, "pending", "failed", now(), cause=cause[:4000], undone=undone, applied=applied
+            release.number, "pending", "failed", now(), cause=head(cause, 4000), undone=undone, applied=applied
         )
         write = {name: value for name, value in ended["Update"].items() if name != "TableName"}
         with contextlib.suppress(self.table.meta.client.exceptions.ConditionalCheckFailedException):
@@ -145,7 +146,7 @@ class Record:
 
     def remark(self, release: Release, why: str) -> None:
         """Notes at a pending release why nobody watches it any more. Nothing happens to one that has ended."""
-        noted = self._end(release.number, "pending", "pending", cause=why[:4000])
+        noted = self._end(release.number, "pending", "pending", cause=head(why, 4000))
         write = {name: value for name, value in noted["Update"].items() if name != "TableName"}
         with contextlib.suppress(self.table.meta.client.exceptions.ConditionalCheckFailedException):
             self.table.update_item(**write)
