@@ -9,11 +9,12 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import NoRegionError
 from botocore.model import StringShape
 from botocore.validate import ParamValidator
+from lastgood.aws.errors import explained
 from lastgood.aws.session import Session
 from lastgood.config.project import Environment
-from lastgood.errors import UsageError
 from lastgood.preflight import ask, examine
 from lastgood.preflight.line import Refusal
 from preflight.conftest import ANSWERS, DATABASE, PARAMETERS, REGION, SECRET_KEY, WRITTEN
@@ -156,8 +157,7 @@ def test_no_region(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     session = Session("board", Environment("staging", "board-staging"))
-    with pytest.raises(UsageError) as error:
+    with pytest.raises(NoRegionError) as error:
         ask.facts(session)
-    assert (
-        str(error.value) == "AWS could not be asked: You must specify a region.; check the credentials and the region"
-    )
+    told = explained(error.value)  # by the command line
+    assert str(told) == "AWS could not be asked: You must specify a region.; check the credentials and the region"
