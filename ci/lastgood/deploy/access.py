@@ -18,7 +18,7 @@ ONLY_HERE = (
     "ListenerSecurityGroup",
 )  # of an environment's parameters: service.yml has them not
 NETWORK = ("VpcId", "DatabasePort", "Domain", "HostedZoneId", "ListenerArn", *ONLY_HERE)
-PUSH, DEPLOY = ("build.yml",), ("deploy.yml", "rollback.yml")  # the innermost workflows that assume each role
+PUSH, DEPLOY = ("push.yml",), ("deploy.yml", "rollback.yml")  # the innermost workflows that assume each role
 VERSIONS = ("v1.*",)
 _SECRET = re.compile(r"arn:[\w-]+:secretsmanager:[\w-]+:\d+:secret:[\w/+=.@-]+")
 _PARAMETER = re.compile(r"arn:[\w-]+:ssm:[\w-]+:\d+:parameter/[\w/.-]+")
