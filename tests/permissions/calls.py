@@ -28,7 +28,7 @@ RARELY = {
     "cloudformation:DeleteStack": "rollback --recreate, a first release that failed",
     "cloudformation:DeleteChangeSet": "a change set without changes, or one that can't be executed",
     "cloudformation:DescribeEvents": "why a change set was refused",
-    "cloudformation:DescribeStackResources": "what a stopped rollback may skip",
+    "ecs:DescribeServices": "what a stopped rollback may skip",
     "cloudformation:TagResource": "CloudFormation asks for it where the caller's own tags come with a new stack (not seen in an emulator)",
     "logs:GetLogEvents": "the last lines of a service that crashed",
     "ec2:DescribeVpcs": "CloudFormation looks whether a parameter's network is there (not seen in an emulator)",
@@ -76,9 +76,17 @@ def requests(call: dict[str, Any]) -> Iterator[Request]:
             yield Request("iam:PassRole", params["RoleARN"], {"iam:PassedToService": "cloudformation.amazonaws.com"})
         return
     if service == "ecs":
+        if operation == "DescribeTaskDefinition":
+            yield Request(action)
+            return
         cluster = str(params["cluster"]).rpartition("/")[2]
         context = {"ecs:cluster": f"{arn}cluster/{cluster}"}
-        yield Request(action, f"{arn}task/{cluster}/1" if operation in ("DescribeTasks", "StopTask") else "*", context)
+        places = {
+            "DescribeTasks": f"task/{cluster}/1",
+            "StopTask": f"task/{cluster}/1",
+            "DescribeServices": f"service/{cluster}/{cluster}",
+        }
+        yield Request(action, arn + places[operation] if operation in places else "*", context)
         return
     if service == "logs":
         yield Request(

@@ -159,5 +159,6 @@ def test_no_region(monkeypatch: pytest.MonkeyPatch) -> None:
     session = Session("board", Environment("staging", "board-staging"))
     with pytest.raises(NoRegionError) as error:
         ask.facts(session)
-    told = explained(error.value)  # by the command line
-    assert str(told) == "AWS could not be asked: You must specify a region.; check the credentials and the region"
+    assert str(explained(error.value)) == (
+        "AWS could not be asked: You must specify a region.; check the credentials and the region"
+    )
