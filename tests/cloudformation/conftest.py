@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from fixtures.dynamo import Table
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ("answer", "decision", "handler", "record", "tasks")
+MODULES = ("answer", "belonging", "decision", "handler", "record", "tasks")
 
 
 class Cloud:
@@ -33,6 +33,13 @@ class Cloud:
         self.refuse: Exception | None = None
         self.failures: list[dict[str, str]] = []
         self.unreachable = 0
+        self.service_role = "arn:aws:iam::1:role/lastgood-access/board/staging/ServiceRole-1"
+
+    # CloudFormation
+
+    def describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803
+        assert StackName == "arn:aws:cloudformation:eu-central-1:1:stack/board-staging/1"
+        return {"Stacks": [{"RoleARN": self.service_role} if self.service_role else {}]}
 
     # ECS
 
@@ -43,7 +50,7 @@ class Cloud:
             return {"tasks": [], "failures": self.failures}
         if request["clientToken"] not in self.tokens:
             self.ran.append(request)
-            arn = f"arn:aws:ecs:eu-central-1:1:task/board-staging/{len(self.ran)}"
+            arn = f"arn:aws:ecs:eu-central-1:1:task/board_staging/{len(self.ran)}"
             self.tokens[request["clientToken"]] = {
                 "taskArn": arn,
                 "startedBy": request["startedBy"],
@@ -67,7 +74,7 @@ class Cloud:
         container = {"name": "release", "image": "registry/board@sha256:wanted", "environment": environment}
         return {
             "taskDefinition": {
-                "family": "board-staging-release",
+                "family": "board_staging_release",
                 "taskDefinitionArn": taskDefinition,
                 "revision": 7,
                 "status": "ACTIVE",
@@ -87,7 +94,7 @@ class Cloud:
     # the log
 
     def get_log_events(self, logGroupName: str, logStreamName: str, **_: Any) -> dict[str, Any]:  # noqa: N803
-        assert logGroupName == "/lastgood/board/staging"
+        assert logGroupName == "/lastgood/board/staging/1"
         if logStreamName not in self.logs:
             missing = {"Error": {"Code": "ResourceNotFoundException", "Message": "no stream"}}
             raise ClientError(missing, "GetLogEvents")
@@ -139,6 +146,7 @@ def migration_resource(request: pytest.FixtureRequest) -> SimpleNamespace:
 def cloud(migration_resource: Any, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     """The function's surroundings; time passes at once."""
     made = Cloud(migration_resource.handler, Table())
+    monkeypatch.setenv("RELEASE_RECORD", "lastgood-board")
     monkeypatch.setattr(migration_resource.tasks, "client", lambda service: made)
     monkeypatch.setattr(migration_resource.record, "table", lambda: made.table)
     monkeypatch.setattr(migration_resource.answer.urllib.request, "urlopen", made.urlopen)

@@ -20,12 +20,12 @@ PROPERTIES = {
     "ImageDigest": "sha256:wanted",
     "ManifestSha": "m",
     "Release": "2",
-    "Cluster": "arn:aws:ecs:eu-central-1:1:cluster/board-staging",
-    "TaskDefinition": "arn:aws:ecs:eu-central-1:1:task-definition/board-staging-release:7",
+    "Cluster": "arn:aws:ecs:eu-central-1:1:cluster/board_staging",
+    "TaskDefinition": "arn:aws:ecs:eu-central-1:1:task-definition/board_staging_release:7",
     "Subnets": ["subnet-1", "subnet-2"],
     "SecurityGroups": ["sg-1"],
     "AssignPublicIp": "DISABLED",
-    "LogGroup": "/lastgood/board/staging",
+    "LogGroup": "/lastgood/board/staging/1",
 }
 OLD = PROPERTIES | {"Build": "old", "ImageDigest": "sha256:old", "Image": "registry/board@sha256:old"}
 
@@ -105,7 +105,7 @@ def test_the_image_that_applied_undoes(cloud: Any) -> None:
     cloud.function.handler(request())
     cloud.function.handler(cloud.end(1, 3, status="needs", needs="newer", needs_digest="sha256:newer"))
     copied = cloud.registered[0]
-    assert copied["family"] == "board-staging-release"
+    assert copied["family"] == "board_staging_release"
     assert "revision" not in copied
     assert copied["containerDefinitions"][0]["image"] == "registry/board@sha256:newer"
     assert copied["containerDefinitions"][0]["environment"] == [
@@ -299,3 +299,55 @@ def test_a_database_that_may_stay_ahead_is_said_to_who_goes_forward(cloud: Any) 
         [],
         [{"name": "LASTGOOD_LEAVE_AHEAD", "value": "yes"}],
     ]
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"Project": "shop"}, "Project is not that of environment staging of board: shop"),
+        (
+            {"Environment": "production"},
+            "Cluster is not that of environment production of board: arn:aws:ecs:eu-central-1:1:cluster/board_staging",
+        ),
+        (
+            {"Cluster": "arn:aws:ecs:eu-central-1:1:cluster/board_production"},
+            "Cluster is not that of environment staging of board: arn:aws:ecs:eu-central-1:1:cluster/board_production",
+        ),
+        (
+            {"TaskDefinition": "arn:aws:ecs:eu-central-1:1:task-definition/board_production_release:7"},
+            (
+                "TaskDefinition is not that of environment staging of board: "
+                "arn:aws:ecs:eu-central-1:1:task-definition/board_production_release:7"
+            ),
+        ),
+        (
+            {"LogGroup": "/lastgood/board/production/1"},
+            "LogGroup is not that of environment staging of board: /lastgood/board/production/1",
+        ),
+        (
+            {
+                "Environment": "production",
+                "Cluster": "arn:aws:ecs:eu-central-1:1:cluster/board_production",
+                "TaskDefinition": "arn:aws:ecs:eu-central-1:1:task-definition/board_production_release:7",
+                "LogGroup": "/lastgood/board/production/1",
+            },
+            (
+                "the stack's service role is not that of environment production: "
+                "arn:aws:iam::1:role/lastgood-access/board/staging/ServiceRole-1"
+            ),
+        ),
+    ],
+)
+def test_a_template_that_asks_for_another_environments_database(cloud: Any, more: dict[str, str], reason: str) -> None:
+    cloud.function.handler(request(ResourceProperties=PROPERTIES | more))
+    assert [(one["Status"], one["Reason"]) for one in cloud.answers] == [
+        ("FAILED", f"the migration could not be started: {reason}")
+    ]
+    assert cloud.ran == []
+    assert cloud.table.items == {}
+
+
+def test_a_stack_without_a_service_role_is_an_administrators(cloud: Any) -> None:
+    cloud.service_role = ""
+    cloud.function.handler(request())
+    assert len(cloud.ran) == 1

@@ -17,7 +17,7 @@ from lastgood.aws.session import Session
 from lastgood.config.project import Environment
 from lastgood.preflight import ask, examine
 from lastgood.preflight.line import Refusal
-from preflight.conftest import ANSWERS, DATABASE, PARAMETERS, REGION, SECRET_KEY, TEMPLATE
+from preflight.conftest import ANSWERS, DATABASE, PARAMETERS, REGION, SECRET_KEY, WRITTEN
 
 BEHIND = ("StackName", "RoleName", "SecretId", "QuotaCode")
 SUMMARY = {
@@ -91,7 +91,7 @@ def _template(monkeypatch: pytest.MonkeyPatch) -> None:
             self.name = name
 
         def read_text(self, encoding: str) -> str:
-            return TEMPLATE if self.name.endswith("bootstrap.yml") else read(self.name).read_text(encoding=encoding)
+            return WRITTEN if self.name.endswith("bootstrap.yml") else read(self.name).read_text(encoding=encoding)
 
     monkeypatch.setattr(ask.bundle, "path", File)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from .answer import Unanswered, answer
+from .belonging import wrong_place
 from .decision import Item, hop_by, next_step
 from .record import load_operation, note_answer, note_task, now, open_operation, save_operation
-from .tasks import forget_definition, hop_number, read_outcome, start_task, stopped_task
+from .tasks import forget_definition, hop_number, read_outcome, service_role, start_task, stopped_task
 
 
 def handler(event: Item, context: object = None) -> None:
@@ -27,6 +30,10 @@ def on_request(event: Item) -> None:
         answer(event, "SUCCESS", "the database stays as it is")
         return
     wanted, old = event["ResourceProperties"], event.get("OldResourceProperties")
+    project = os.environ["RELEASE_RECORD"].removeprefix("lastgood-")
+    wrong = wrong_place(project, wanted, service_role(event["StackId"]))
+    if wrong:
+        raise PermissionError(wrong)
     operation = open_operation(event, _build(wanted), _build(old) if old else None, hop_by(_build(wanted), "forward"))
     proceed(operation or load_operation(event["RequestId"]))
 

@@ -26,6 +26,12 @@ def client(service: str) -> Any:
     return make(service)
 
 
+def service_role(stack: str) -> str:
+    """The role that CloudFormation changes a stack with; empty where it is the caller's own."""
+    found = client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    return str(found.get("RoleARN", ""))
+
+
 def start_task(operation: Item) -> str:
     """Starts the task of the last hop, and returns its name; its clientToken makes a second start the same task."""
     properties = operation["event"]["ResourceProperties"]
