@@ -14,7 +14,7 @@ from fixtures.dynamo import Table
 from lastgood.deploy import inline
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ("answer", "decision", "handler", "record", "tasks")
+MODULES = ("answer", "belonging", "decision", "handler", "record", "tasks")
 
 
 class Cloud:
@@ -39,6 +39,13 @@ class Cloud:
         self.slept: list[float] = []
         self.fails: dict[str, list[Exception]] = {}  # by API call, what the next calls raise
         self.unreachable = 0
+        self.service_role = "arn:aws:iam::1:role/lastgood-access/board/staging/ServiceRole-1"
+
+    # CloudFormation
+
+    def describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803
+        assert StackName == "arn:aws:cloudformation:eu-central-1:1:stack/board-staging/1"
+        return {"Stacks": [{"RoleARN": self.service_role} if self.service_role else {}]}
 
     # ECS
 
@@ -56,7 +63,7 @@ class Cloud:
             raise ClientError({"Error": {"Code": "ConflictException", "Message": "another request"}}, "RunTask")
         if request["clientToken"] not in self.tokens:
             self.ran.append(request)
-            arn = f"arn:aws:ecs:eu-central-1:1:task/board-staging/{len(self.ran)}"
+            arn = f"arn:aws:ecs:eu-central-1:1:task/board_staging/{len(self.ran)}"
             self.tokens[request["clientToken"]] = {
                 "taskArn": arn,
                 "clusterArn": request["cluster"],
@@ -94,7 +101,7 @@ class Cloud:
         container = {"name": "release", "image": "registry/board@sha256:wanted", "environment": environment}
         return {
             "taskDefinition": {
-                "family": "board-staging-release",
+                "family": "board_staging_release",
                 "taskDefinitionArn": taskDefinition,
                 "revision": 7,
                 "status": "ACTIVE",
@@ -114,7 +121,7 @@ class Cloud:
     # the log
 
     def get_log_events(self, logGroupName: str, logStreamName: str, **_: Any) -> dict[str, Any]:  # noqa: N803
-        assert logGroupName == "/lastgood/board/staging"
+        assert logGroupName == "/lastgood/board/staging/1"
         if logStreamName not in self.logs:
             missing = {"Error": {"Code": "ResourceNotFoundException", "Message": "no stream"}}
             raise ClientError(missing, "GetLogEvents")
@@ -205,6 +212,7 @@ def cloud(migration_resource: Any, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     tables["RELEASE_RECORD"].others = {"lastgood-board-open": tables["OPEN_OPERATIONS"]}
     made = Cloud(migration_resource.handler, *tables.values())
     made.push("sha256:newer")
+    monkeypatch.setenv("RELEASE_RECORD", "lastgood-board")
     monkeypatch.setattr(migration_resource.tasks, "client", lambda service: made)
     monkeypatch.setattr(migration_resource.record, "table", lambda variable="RELEASE_RECORD": tables[variable])
     monkeypatch.setattr(migration_resource.answer.urllib.request, "urlopen", made.urlopen)

@@ -66,7 +66,7 @@ def test_the_image_that_applied_undoes(cloud: Any) -> None:
     cloud.function.handler(request())
     cloud.function.handler(cloud.end(1, 3, status="needs", needs="newer", needs_digest="sha256:newer"))
     copied = cloud.registered[0]
-    assert copied["family"] == "board-staging-release"
+    assert copied["family"] == "board_staging_release"
     assert "revision" not in copied
     assert copied["containerDefinitions"][0]["image"] == "registry/board@sha256:newer"
     assert copied["containerDefinitions"][0]["environment"] == [
@@ -166,8 +166,8 @@ def test_an_event_of_a_task_that_is_not_ours(cloud: Any) -> None:
     for change in (
         {"startedBy": ""},
         {"startedBy": "ecs-svc/1"},
-        {"taskArn": "arn:aws:ecs:eu-central-1:1:task/board-staging/9"},
-        {"clusterArn": "arn:aws:ecs:eu-central-1:1:cluster/board-production"},
+        {"taskArn": "arn:aws:ecs:eu-central-1:1:task/board_staging/9"},
+        {"clusterArn": "arn:aws:ecs:eu-central-1:1:cluster/board_production"},
         {},  # our own, by its name: what an event says counts for nothing, it makes the function look
     ):
         cloud({"detail-type": "ECS Task State Change", "detail": own | change})
@@ -471,7 +471,7 @@ def test_two_deliveries_at_once_leave_one_definition(cloud: Any, monkeypatch: py
 
 
 def test_a_task_that_is_too_new_to_be_described(cloud: Any) -> None:
-    cloud.lost = ["arn:aws:ecs:eu-central-1:1:task/board-staging/1"]
+    cloud.lost = ["arn:aws:ecs:eu-central-1:1:task/board_staging/1"]
     cloud(request())
     for _ in range(4):
         cloud.minute()
@@ -483,7 +483,7 @@ def test_a_task_that_is_too_new_to_be_described(cloud: Any) -> None:
 
 def test_a_task_that_ecs_has_forgotten(cloud: Any) -> None:
     cloud(request())
-    cloud.lost = ["arn:aws:ecs:eu-central-1:1:task/board-staging/1"]
+    cloud.lost = ["arn:aws:ecs:eu-central-1:1:task/board_staging/1"]
     for _ in range(6):
         cloud.minute()
     reason = (
@@ -565,3 +565,65 @@ def test_an_answer_of_many_bytes(cloud: Any) -> None:
     cloud(request())
     cloud(cloud.end(1, 1, *['\x01"ü' * 50] * 40))
     assert cloud.answers[0]["Reason"].startswith("forward by build wanted: exit status 1\nlast log lines:\n")
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"Project": "shop"}, "Project is not that of environment staging of board: shop"),
+        (
+            {"Environment": "production"},
+            "Cluster is not that of environment production of board: arn:aws:ecs:eu-central-1:1:cluster/board_staging",
+        ),
+        (
+            {"Cluster": "arn:aws:ecs:eu-central-1:1:cluster/board_production"},
+            "Cluster is not that of environment staging of board: arn:aws:ecs:eu-central-1:1:cluster/board_production",
+        ),
+        (
+            {"TaskDefinition": "arn:aws:ecs:eu-central-1:1:task-definition/board_production_release:7"},
+            (
+                "TaskDefinition is not that of environment staging of board: "
+                "arn:aws:ecs:eu-central-1:1:task-definition/board_production_release:7"
+            ),
+        ),
+        (
+            {"LogGroup": "/lastgood/board/production/1"},
+            "LogGroup is not that of environment staging of board: /lastgood/board/production/1",
+        ),
+        (
+            {
+                "Environment": "production",
+                "Cluster": "arn:aws:ecs:eu-central-1:1:cluster/board_production",
+                "TaskDefinition": "arn:aws:ecs:eu-central-1:1:task-definition/board_production_release:7",
+                "LogGroup": "/lastgood/board/production/1",
+            },
+            (
+                "the stack's service role is not that of environment production: "
+                "arn:aws:iam::1:role/lastgood-access/board/staging/ServiceRole-1"
+            ),
+        ),
+    ],
+)
+def test_a_template_that_asks_for_another_environments_database(cloud: Any, more: dict[str, str], reason: str) -> None:
+    cloud.function.handler(request(ResourceProperties=PROPERTIES | more))
+    assert [(one["Status"], one["Reason"]) for one in cloud.answers] == [
+        ("FAILED", f"the migration could not be started: {reason}")
+    ]
+    assert cloud.ran == []
+    assert cloud.open.items == {}
+
+
+def test_a_stack_without_a_service_role_is_an_administrators(cloud: Any) -> None:
+    cloud.service_role = ""
+    cloud.function.handler(request())
+    assert len(cloud.ran) == 1
+
+
+def test_a_delete_that_names_another_environment_stops_nothing_there(cloud: Any) -> None:
+    """Its Create was refused, so the stack must be able to go."""
+    cloud(request())
+    properties = PROPERTIES | {"Environment": "production"}
+    cloud(request("Delete", RequestId=NEXT, ResourceProperties=properties))
+    assert [(one["Status"], one["Reason"]) for one in cloud.answers] == [("SUCCESS", "nothing was done for it")]
+    assert cloud.stopped == []
+    assert cloud.table.items["environment#staging", "operation"]["request"] == REQUEST

@@ -315,7 +315,7 @@ with request_scope("000000000000", "us-east-1"):
 
 @pytest.mark.slow
 def test_the_registry_answers_as_ecr_does() -> None:
-    python = virtualenv.ensure(REPOSITORY)
+    python = emulator.environment()
     script = ECR.format(launcher=str(REPOSITORY / "ci"))
     done = subprocess.run([python, "-P", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from .answer import Unanswered, answer
+from .belonging import wrong_place
 from .decision import Item, hop_by, next_action, next_step, under_way, with_log
 from .record import (
     address_of,
@@ -26,6 +28,7 @@ from .tasks import (
     look_at_task,
     prepare_definition,
     read_outcome,
+    service_role,
     start_task,
     stop_task,
 )
@@ -60,6 +63,12 @@ def on_request(event: Item) -> None:
     """Begins what CloudFormation asks for; goes on where it has asked before."""
     wanted, old = event["ResourceProperties"], event.get("OldResourceProperties")
     deletes = event["RequestType"] == "Delete"  # of the stack or of a failed Create: the database is nobody's to empty
+    wrong = wrong_place(os.environ["RELEASE_RECORD"].removeprefix("lastgood-"), wanted, service_role(event["StackId"]))
+    if wrong and not deletes:
+        raise PermissionError(wrong)
+    if wrong:  # its Create was refused, and a Delete may not reach into another environment either
+        answer(event, event["ResponseURL"], "SUCCESS", "nothing was done for it")
+        return
     hops = [] if deletes else [hop_by(_build(wanted), "forward")]
     proceed(open_operation(event, _build(wanted), _build(old) if old else None, hops))
 

@@ -33,6 +33,12 @@ def client(service: str) -> Any:
     return make(service, config=Config(retries={"mode": "standard", "total_max_attempts": 6}))
 
 
+def service_role(stack: str) -> str:
+    """The role that CloudFormation changes a stack with; empty where it is the caller's own."""
+    found = client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    return str(found.get("RoleARN", ""))
+
+
 def is_fleeting(error: Exception) -> bool:
     """Whether the same call may succeed in a minute."""
     if not isinstance(error, ClientError):

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from lastgood import bundle
-from lastgood.aws.errors import code, explained, message
+from lastgood.aws.errors import code, message
 from lastgood.aws.session import Session
+from lastgood.deploy.bootstrap import with_names
 from lastgood.preflight import account, entrance, network, quotas, secrets
 from lastgood.preflight.line import Facts, Refusal, listed
 
@@ -42,11 +43,10 @@ class _Asked:
         return found
 
 
-@explained
 def facts(session: Session) -> Facts:
     """Asks an environment's account all that the modules beside this one decide by. Takes a few seconds, changes nothing.
 
-    Raises UsageError where no region is known, or the credentials can't even be looked for.
+    botocore's errors come through where no region is known, or the credentials can't even be looked for: the command line tells them.
     """
     environment, asked = session.environment, _Asked(session)
     parameters = dict(environment.parameters)
@@ -60,7 +60,7 @@ def facts(session: Session) -> Facts:
         _secrets(asked, parameters, region)
         _entrance(asked, parameters)
         _quotas(asked)
-    bootstrap = bundle.path("cloudformation/bootstrap.yml").read_text(encoding="utf-8")
+    bootstrap = with_names(bundle.path("cloudformation/bootstrap.yml").read_text(encoding="utf-8"), session.project)
     return Facts(session.project, environment.name, region, environment.url, parameters, asked.answers, bootstrap)
 
 

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from lastgood.python import locked
 from lastgood.python.interpreter import VERSION
 from lastgood.python.locked import Locked
 from lastgood.python.sources import Source
+from lastgood.report.text import masked
 
 # Isolated: the folder that the command is called in is a project's, and may hold a pip.py.
 _PYTHON = (sys.executable, "-I", "-W", "ignore")
@@ -56,6 +58,8 @@ def download(lock: Path, platform: Platform, wheels: Path) -> list[Source]:
     """Fetches the wheels into the folder, and for what has none its source distribution, which is returned."""
     wheels.mkdir(parents=True, exist_ok=True)
     named = locked.read(lock, platform)
+    for each in named:
+        _check(each, lock)
     sources: list[Locked] = []
     while True:
         wanted = [one for one in named if one not in sources]
@@ -91,6 +95,18 @@ def download(lock: Path, platform: Platform, wheels: Path) -> list[Source]:
     except UsageError:
         _clear(wheels)
         raise
+
+
+def _check(one: Locked, lock: Path) -> None:
+    """Raises UsageError for what pip would take from an address or a path, and build to read its metadata: that runs its code here."""
+    if one.requirement is None:
+        raise UsageError(f"{lock.name} holds a line that is no requirement ({one.line!r}): run `lastgood lock`")
+    address = one.requirement.url
+    if address and not urllib.parse.urlsplit(address).path.endswith(".whl"):
+        raise UsageError(
+            f"{lock.name} names {one.requirement.name} by the address of a source ({masked(address)}), whose code would run while it is "
+            "fetched: name a wheel, or a version that an index has, in requirements.in, and run `lastgood lock`"
+        )
 
 
 def _clear(folder: Path) -> None:
@@ -148,6 +164,7 @@ def _changed(name: str, lock: Path) -> str:
 
 def explain(output: str, lock: Path, platform: Platform) -> str:
     """One sentence for what pip could not do with the lock."""
+    output = masked(output)
     if "WARNING: Retrying" in output:
         return f"the Python index does not answer, so what {lock.name} locks could not be fetched: check the network and pip's settings"
     mismatch = re.search(r"^\s*(\S+) from \S+.*:\s*$\s*Expected sha256 (\w+)", output, re.MULTILINE)
