@@ -411,3 +411,28 @@ def test_the_log_outlives_the_stack_and_is_not_in_the_way_of_the_next() -> None:
     assert (group["DeletionPolicy"], group["UpdateReplacePolicy"]) == ("Retain", "Retain")
     identity = {"Id": {"Fn::Select": [2, {"Fn::Split": ["/", {"Ref": "AWS::StackId"}]}]}}
     assert group["Properties"]["LogGroupName"] == {"Fn::Sub": ["/lastgood/${Project}/${Environment}/${Id}", identity]}
+
+
+def test_the_release_tasks_log_drops_no_line() -> None:
+    """Since 2025-06 ECS drops lines where a buffer is full, and the last line is the task's result."""
+    container = read("service.yml")["Resources"]["ReleaseTaskDefinition"]["Properties"]["ContainerDefinitions"][0]
+    assert container["LogConfiguration"]["Options"]["mode"] == "blocking"
+
+
+def test_the_answers_addresses_are_the_functions_alone() -> None:
+    resources = read("bootstrap.yml")["Resources"]
+    own = {"Fn::GetAtt": "OpenOperations.Arn"}
+    using = [one["Sid"] for one in statements(resources["MigrationRole"]) if one["Resource"] == own]
+    assert using == ["OpenOperations"]
+    for name in ("bootstrap.yml", "environment.yml", "service.yml"):
+        text = (FOLDER / name).read_text(encoding="utf-8")
+        assert text.count("OpenOperations.Arn") == (1 if name == "bootstrap.yml" else 0)
+        assert text.count("${Project}-open") == (1 if name == "bootstrap.yml" else 0)
+        assert "table/*" not in text
+        assert "lastgood-${Project}*" not in text
+
+
+def test_the_function_looks_every_minute() -> None:
+    resources = read("bootstrap.yml")["Resources"]
+    assert resources["EveryMinute"]["Properties"]["ScheduleExpression"] == "rate(1 minute)"
+    assert resources["EveryMinutePermission"]["Properties"]["SourceArn"] == {"Fn::GetAtt": "EveryMinute.Arn"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -59,4 +60,22 @@ def migrate() -> None:
     sys.exit(int(os.environ.get("STATUS", "0")))
 
 
-{"serve": serve, "wait": wait, "migrate": migrate}[sys.argv[1]]()
+def release() -> None:
+    """As the migrator: the last line is the result, also of one that is stopped. A slow one takes its time to stop."""
+    slow = os.environ.get("MODE") == "slow"
+
+    def stop(*_: object) -> None:
+        time.sleep(2)
+        print(f"{time.time()} {os.environ['VERSION']} stopped", flush=True)
+        print(json.dumps({"status": "failed", "reason": "stopped by a signal"}), flush=True)
+        sys.exit(5)
+
+    signal.signal(signal.SIGTERM, stop)
+    print(f"{time.time()} {os.environ['VERSION']} began", flush=True)
+    while slow:
+        time.sleep(0.1)
+    print(f"{time.time()} {os.environ['VERSION']} ended", flush=True)
+    print(json.dumps({"status": "done"}), flush=True)
+
+
+{"serve": serve, "wait": wait, "migrate": migrate, "-m": release}[sys.argv[1]]()

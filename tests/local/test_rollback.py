@@ -159,8 +159,14 @@ def test_stopped_task_has_its_own_exit_status(deployed: Any, wait_for: Any) -> N
 
     stream = f"task/main/{arn.rsplit('/', 1)[-1]}"
     wait_for(lambda: deployed.log(stream) == ["waiting"], "the task's first line")
-    ecs.stop_task(cluster=deployed.stack, task=arn, reason="enough")
-    task = ecs.describe_tasks(cluster=deployed.stack, tasks=[arn])["tasks"][0]
+    asked = ecs.stop_task(cluster=deployed.stack, task=arn, reason="enough")["task"]
+    assert (asked["lastStatus"], asked["desiredStatus"]) == ("RUNNING", "STOPPED")  # it is not waited for
+
+    def described() -> Any:
+        return ecs.describe_tasks(cluster=deployed.stack, tasks=[arn])["tasks"][0]
+
+    wait_for(lambda: described()["lastStatus"] == "STOPPED", "the task's end")
+    task = described()
     assert (task["lastStatus"], task["stoppedReason"], task["containers"][0]["exitCode"]) == ("STOPPED", "enough", 7)
 
 

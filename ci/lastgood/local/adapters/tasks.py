@@ -40,6 +40,7 @@ MAX_BACK_OFF = 10.0  # seconds before a task that keeps failing is started again
 
 _lock = threading.Lock()
 _closing = threading.Event()
+_starters: dict[str, threading.Thread] = {}  # by task: who is starting its containers
 
 
 def close() -> None:
@@ -96,8 +97,11 @@ def _install_run() -> None:
 
     @wrap("services.ecs:_run_task_worker")
     def work(original: Any, task: Any, *args: Any) -> Any:
-        task["_starter"] = threading.current_thread()
-        return original(task, *args)
+        _starters[task["taskArn"]] = threading.current_thread()  # not in the task, which is saved
+        try:
+            return original(task, *args)
+        finally:
+            _starters.pop(task["taskArn"], None)
 
     @wrap("services.ecs:_run_task", action="RunTask")
     def run_task(original: Any, data: Any) -> Any:
@@ -160,9 +164,10 @@ def _install_stop() -> None:
             task["desiredStatus"] = "STOPPED"  # whoever is starting it sees that, and leaves no container
 
         def finish() -> None:
-            if task["lastStatus"] != "RUNNING":
-                task["_starter"].join()
-            else:
+            starter = _starters.get(task["taskArn"])
+            if starter:
+                starter.join()
+            if task["lastStatus"] == "RUNNING":
                 end(task)
             task["desiredStatus"] = "RUNNING"  # or ministack takes it for one that it has already stopped
             ecs._stop_task(data)
