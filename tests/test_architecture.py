@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 HOUSE = ROOT / "ci/lastgood"
 PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-LEAVES = ("errors", "bundle", "platform", "parallel", "tar")
+LEAVES = ("beneath", "bundle", "errors", "limits", "parallel", "platform", "tar")
 
 
 def lines() -> list[list[str]]:

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from .commands import MOVING, READING
 from .errors import MigratorError, UsageError, cause
-from .output import EXIT_STATUS, Result
+from .output import EXIT_STATUS, Result, complain
 
 
 class Stopped(KeyboardInterrupt):
@@ -119,12 +119,12 @@ def main(argv: Sequence[str]) -> int:
         args = parser().parse_args(argv)
         return move(args) if args.command in MOVING else read(args)
     except MigratorError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         if argv and argv[0] in MOVING:
             print(Result(status=error.status, reason=str(error)).line(), flush=True)
         return error.exit_status
     except Exception as error:  # the database does not answer, for instance
-        print(cause(error), file=sys.stderr)
+        complain(cause(error))
         return EXIT_STATUS["failed"]
 
 

@@ -6,7 +6,12 @@ import os
 import re
 
 SECRET_NAME = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|KEY|DSN|_URL$|CREDENTIAL")
-URL_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@/\s]+@")
+# To the last @: a password may hold one, and / # ? as well.
+URL_PASSWORD = re.compile(r"(://[^:/@\s]*:)\S+@")
+GIVEN = re.compile(
+    r"""(?i)((?:pass(?:word|wd|phrase)|secret|token|api[_-]?key|access[_-]?key)(?:_\w{1,40})?["']?\s{0,3}=(?!=)\s{0,3})"""
+    r"""(?:"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|[^\s"']\S*)"""
+)
 
 
 class MigratorError(Exception):
@@ -43,16 +48,18 @@ class Busy(MigratorError):
 
 def cause(error: BaseException) -> str:
     """Return "ErrorClass: first line of its message", without secrets."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {without_secrets(lines[0])}" if lines else type(error).__name__
+    lines = (
+        without_secrets(str(error)).strip().splitlines()
+    )  # before it is cut: what tells a secret may stand on another line
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def without_secrets(text: str) -> str:
-    """Return `text` with the values of secret environment variables and the passwords in addresses masked."""
+    """Return `text` with the values of secret environment variables and the passwords in addresses and of `password=…` masked."""
     for name, value in os.environ.items():
         if len(value) >= 6 and SECRET_NAME.search(name):
             text = text.replace(value, "***")
-    return URL_PASSWORD.sub(r"\1***@", text)
+    return GIVEN.sub(r"\1***", URL_PASSWORD.sub(r"\1***@", text))
 
 
 def sqlstate(error: BaseException | None) -> str | None:

@@ -259,6 +259,16 @@ def test_what_is_wrong_is_named_with_its_line(write: Write, addition: str, messa
     assert refusal(write(RIGHT + addition)) == message
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["file:///etc", "ftp://files.example", "shop.example", "javascript:alert(1)", "https://", "https://a b", "HTTPS"],
+)
+def test_a_site_is_asked_by_http_alone(write: Write, address: str) -> None:
+    assert refusal(write(RIGHT + f'[tool.lastgood.environments.staging]\nurl = "{address}"\n')) == (
+        f"pyproject.toml:6: [tool.lastgood.environments.staging] url: {address!r} must be an address that begins with http:// or https://"
+    )
+
+
 def test_all_that_is_wrong_is_said_at_once_in_the_order_of_the_file(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

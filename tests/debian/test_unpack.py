@@ -2,44 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import tarfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from fixtures.deb import Entry, package
 from lastgood.debian import unpack
 from lastgood.errors import UsageError
-
-Entry = tuple[str, bytes, str]  # name, type, content or where it links to
-
-
-def package(file: Path, entries: Iterable[Entry]) -> Path:
-    """Writes a .deb, which is an ar archive of three members (https://manpages.debian.org/deb.5)."""
-    body = b"!<arch>\n"
-    control = tar([("./control", tarfile.REGTYPE, "Package: x\nVersion: 1\n")])
-    for name, content in (("debian-binary", b"2.0\n"), ("control.tar", control), ("data.tar", tar(entries))):
-        body += (
-            f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode()
-            + content
-            + b"\n" * (len(content) % 2)
-        )
-    file.write_bytes(body)
-    return file
-
-
-def tar(entries: Iterable[Entry]) -> bytes:
-    body = io.BytesIO()
-    with tarfile.open(fileobj=body, mode="w") as archive:
-        for name, kind, content in entries:
-            info = tarfile.TarInfo(name)
-            info.type, info.mode = kind, 0o755
-            if kind == tarfile.REGTYPE:
-                info.size = len(content)
-            else:
-                info.linkname = content
-            archive.addfile(info, io.BytesIO(content.encode()) if kind == tarfile.REGTYPE else None)
-    return body.getvalue()
 
 
 def unpacked(tmp_path: Path, *entries: Entry) -> dict[str, str]:

@@ -33,9 +33,11 @@ def test_closed(url: str | None, parameters: dict[str, str], why: str) -> None:
 def test_nothing_is_deployed_that_could_not_be_asked(account: Any, facts: Any) -> None:
     account.environment = Environment("staging", "board-staging", parameters={"LoadBalancerScheme": "internal"})
     with pytest.raises(UsageError, match=r"^staging can't be asked from the internet"):
-        change.parameters(account, facts("a"), "1")
+        change.parameters(account, facts("a"), "1", dict.fromkeys(change.DECIDED, "a"))
 
 
 @pytest.mark.parametrize("url", ["file:///etc", "ftp://host", "board.example", ""])
 def test_only_the_web_is_asked(url: str) -> None:
-    assert smoke.ask(url) == smoke.Health(0, detail="the address is neither http:// nor https://")
+    assert smoke.ask(url) == smoke.Health(
+        0, detail=f"{url} is no address of a site: set url in pyproject.toml to one with http:// or https://"
+    )

@@ -9,7 +9,7 @@ import os
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,7 +22,8 @@ from lastgood.config.project import Project
 from lastgood.debian import chosen
 from lastgood.debian.stages import Stages
 from lastgood.errors import Refused, UsageError
-from lastgood.lock.python import PythonLock
+from lastgood.lock import inputs
+from lastgood.lock.python import Compiled, PythonLock
 from lastgood.python.interpreter import Python
 
 HEADER = re.compile(
@@ -100,6 +101,55 @@ def test_a_lock_is_compiled_checked_and_goes_stale(shop: Project) -> None:
     assert "-iniconfig==2.0.0 \\" in said
     assert "+iniconfig==1.1.1 \\" in said
     assert lock.read_text(encoding="utf-8") == text, "a check writes nothing"
+
+
+def forged(shop: Project, change: Callable[[Compiled], Compiled]) -> str:
+    """The lock as a forger leaves it, its header made anew; returns with what it is refused."""
+    lock = PythonLock.of(shop)
+    now = lock.read()
+    after = change(now)
+    _, _, text = inputs.recorded(after.lock)
+    lock.write(Compiled(inputs.header(lock.inputs().digest, text, after.builds) + text, after.builds))
+    lock.check()
+    with pytest.raises(Refused) as caught:
+        lock.prove(image_python())
+    lock.write(now)
+    return str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_hash_that_was_made_up(shop: Project) -> None:
+    """Beside the right ones or in place of one; and one that is there twice as another version's."""
+    compile_lock(shop)
+    (first, *_) = re.findall(r"--hash=sha256:[0-9a-f]{64}", body(shop))
+    made_up = "--hash=sha256:" + "c0ffee11" * 8
+    expected = (
+        "requirements.txt: iniconfig 2.0.0 has the hash sha256:c0ffee11c0ffee11…, which no file of it at the index has: find out who wrote "
+        "it, restore the file from git, and run `lastgood lock`"
+    )
+    assert (
+        forged(shop, lambda now: Compiled(now.lock.replace(first, f"{first} \\\n    {made_up}"), now.builds))
+        == expected
+    )
+    assert forged(shop, lambda now: Compiled(now.lock.replace(first, made_up), now.builds)) == expected
+    assert forged(shop, lambda now: Compiled(now.lock.replace("sha256", "sha512"), now.builds)).startswith(
+        "requirements.txt: iniconfig 2.0.0 has the hash sha512:"
+    )
+    said = forged(shop, lambda now: Compiled(f"{now.lock}evil==1.0 --hash=sha256:{'0' * 64}\n", now.builds))
+    assert said.startswith("requirements.txt is stale: run `lastgood lock` and commit it; the difference is\n")
+    assert f"-evil==1.0 --hash=sha256:{'0' * 64}" in said.splitlines()
+
+
+@pytest.mark.slow
+def test_a_file_that_came_to_the_index_later_is_no_difference(shop: Project) -> None:
+    """As a wheel for another machine, uploaded the day after: the lock stays right without its hash."""
+    compile_lock(shop)
+    lock = PythonLock.of(shop)
+    _, _, text = inputs.recorded(lock.read().lock)
+    less = re.sub(r" \\\n    --hash=sha256:[0-9a-f]{64}\n    #", "\n    #", text)
+    assert less != text
+    lock.write(Compiled(inputs.header(lock.inputs().digest, less, "") + less, ""))
+    lock.prove(image_python())
 
 
 @pytest.mark.slow
@@ -257,6 +307,12 @@ def test_what_has_no_wheel_has_its_builds_requirements_locked(shop: Project, whe
         f"compilerkit==1.0 \\\n    {kit}\nhelper==1.0 \\\n    {helper}\n"
     )
     PythonLock.of(shop).check()
+    PythonLock.of(shop).prove(image_python())
+    made_up = "--hash=sha256:" + "c0ffee11" * 8
+    assert forged(shop, lambda now: Compiled(now.lock, now.builds.replace(kit, f"{kit} \\\n    {made_up}"))) == (
+        "docker/build-requirements.txt: compilerkit 1.0 has the hash sha256:c0ffee11c0ffee11…, which no file of it at the index has: find "
+        "out who wrote it, restore the file from git, and run `lastgood lock`"
+    )
     wheel(wheels, "native", "cp313-cp313-manylinux_2_28_x86_64")
     assert compile_lock(shop, upgrade=frozenset({"native"})) is True
     assert not file.exists(), "it has a wheel now"

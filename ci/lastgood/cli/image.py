@@ -147,6 +147,7 @@ def scan(options: argparse.Namespace) -> None:
 def sbom(options: argparse.Namespace) -> None:
     """what the last build is made of, as CycloneDX JSON: every Debian package and Python distribution, exactly"""
     from lastgood.image import build as builder
+    from lastgood.report.text import in_json
     from lastgood.scan import sbom as lister
 
     project = load(options)
@@ -155,7 +156,7 @@ def sbom(options: argparse.Namespace) -> None:
         Path(options.output).write_text(body, encoding="utf-8")
         result(options, {"file": options.output}, f"{options.output} was written")
     else:
-        print(body, end="", flush=True)
+        print(in_json(body), end="", flush=True)
 
 
 @verb(

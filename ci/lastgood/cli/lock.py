@@ -48,6 +48,7 @@ def lock(options: argparse.Namespace) -> None:
 
 @verb(
     option("--seeds", metavar="FILE", help="the TOML file of packages (default: docker/base.toml of the bundle)"),
+    flag("--check", help="write nothing; fail when the lock is not what Debian signed for these packages"),
     *_UPGRADE,
     name="lock-base",
 )
@@ -59,11 +60,18 @@ def lock_base(options: argparse.Namespace) -> None:
     from lastgood.report.terminal import counted, step
 
     file = Path(options.seeds) if options.seeds else bundle.path("docker/base.toml")
+    own = Seeded(Seeds.read(file), file.with_suffix(".lock"))
+    if options.check:
+        if options.upgrade is not None:
+            raise UsageError("--check and --upgrade exclude each other: a check changes nothing")
+        with step(f"prove {own.file.name}"):
+            own.prove(None)
+        return result(options, {"stale": False}, f"{own.file} is what Debian signed")
     with step(f"resolve {file.name}") as shown:
         upgrade = frozenset() if options.upgrade is None else frozenset(options.upgrade) or None
-        found = Seeded(Seeds.read(file), file.with_suffix(".lock")).make(None, upgrade)
+        found = own.make(None, upgrade)
         shown.note(counted(len(found), "change"))
-    _changes(options, found, f"{file.with_suffix('.lock')} is up to date")
+    return _changes(options, found, f"{own.file} is up to date")
 
 
 def _changes(options: argparse.Namespace, found: list[Change], without: str) -> None:

@@ -147,16 +147,18 @@ def _dry_run(options: argparse.Namespace, place: Place, order: Order) -> None:
 
 
 def _who() -> str:
-    """Who does it, for the release record: the actor in CI, else git's user, else the login."""
+    """Who does it, for the release record: the actor of a GitHub Actions job, else git's user, else the login. One short line."""
     import getpass
     import subprocess
 
-    if os.environ.get("GITHUB_ACTOR"):
-        return os.environ["GITHUB_ACTOR"]
+    from lastgood.report.text import head, line
+
+    if os.environ.get("GITHUB_ACTIONS") == "true" and os.environ.get("GITHUB_ACTOR"):
+        return line(head(os.environ["GITHUB_ACTOR"], 100))
     try:
         named = subprocess.run(
             ["git", "config", "user.name"], capture_output=True, text=True, check=False
         ).stdout.strip()
     except FileNotFoundError:
         named = ""
-    return named or getpass.getuser()
+    return line(head(named or getpass.getuser(), 100))

@@ -80,7 +80,14 @@ StackName = Annotated[
 ]
 Module = Annotated[str, _whole(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"), Kind("a module's dotted name, as board.settings")]
 ManagedFolder = Annotated[Path, Kind("a folder", source=str, read=_managed)]
-Address = Annotated[str, Kind("an address", source=str, read=_without_slash)]
+Address = Annotated[
+    str,
+    Kind(
+        "an address that begins with http:// or https://",
+        source=Annotated[str, _whole(r"https?://\S+")],
+        read=_without_slash,
+    ),
+]
 Port = Annotated[int, Meta(ge=1, le=65535), Kind("a port, 1 to 65535")]
 Days = Annotated[int, Meta(ge=0, le=365), Kind("days, 0 to 365")]
 Count = Annotated[int, Meta(ge=1), Kind("a whole number", wrong="{value} leaves no room for any image")]

@@ -25,6 +25,7 @@ from lastgood.report.text import masked
 
 _KEYRING = Path(__file__).with_name("debian-archive-keyring.pgp")
 _TIMEOUT = 60  # seconds, for one answer of the mirror
+_RELEASE = 8_000_000  # bytes; Debian's are below 300,000
 
 
 class NotThere(UsageError):
@@ -36,12 +37,12 @@ def suites(suite: str) -> tuple[tuple[str, str], ...]:
     return ("debian", suite), ("debian", f"{suite}-updates"), ("debian-security", f"{suite}-security")
 
 
-def release(mirror: Mirror, archive: str, suite: str) -> Release:
-    """The suite's Release file. Raises UsageError for a wrong signature, another suite, or one whose time has passed."""
+def release(mirror: Mirror, archive: str, suite: str, at: datetime | None = None) -> Release:
+    """The suite's Release file. Raises UsageError for a wrong signature, another suite, or one that has expired `at` that moment (now)."""
     url = mirror.url(archive, f"dists/{suite}/InRelease")
-    found = Release(verified(_get(url), masked(url)))
+    found = Release(verified(_get(url, _RELEASE), masked(url)))
     check_suite(found, masked(url), suite)
-    check_date(found, masked(url), datetime.now(UTC))
+    check_date(found, masked(url), at or datetime.now(UTC))
     return found
 
 
@@ -51,9 +52,10 @@ def index(mirror: Mirror, archive: str, suite: str, found: Release, name: str) -
     Raises UsageError where it is not listed, not given, or another.
     """
     origin = masked(mirror.url(archive, f"dists/{suite}/InRelease"))
-    digest = next((entry["sha256"] for entry in found.get("SHA256", []) if entry["name"] == name), None)
-    if digest is None:
+    entry = next((entry for entry in found.get("SHA256", []) if entry["name"] == name), None)
+    if entry is None:
         raise UsageError(f"{origin} lists no {name}: the mirror does not carry it; name another mirror")
+    digest, size = entry["sha256"], int(entry["size"])
     kept = store.cache() / "indices" / f"{digest}{Path(name).suffix}"
     if kept.is_file():
         body = kept.read_bytes()
@@ -62,10 +64,10 @@ def index(mirror: Mirror, archive: str, suite: str, found: Release, name: str) -
     path = f"dists/{suite}/{name}"
     url = mirror.url(archive, f"{path.rpartition('/')[0]}/by-hash/SHA256/{digest}")
     try:
-        body = _get(url)
+        body = _get(url, size)
     except NotThere:  # not every mirror keeps every index by its hash, too
         url = mirror.url(archive, path)
-        body = _get(url)
+        body = _get(url, size)
     if hashlib.sha256(body).hexdigest() != digest:
         raise UsageError(f"{masked(url)} does not have the sha256 that the signed {origin} names: try another mirror")
     _keep(kept, body)
@@ -90,10 +92,14 @@ def dated(found: Release) -> datetime:
     return parsedate_to_datetime(text).astimezone(UTC) if text else datetime.now(UTC)
 
 
-def _get(url: str) -> bytes:
+def _get(url: str, most: int) -> bytes:
+    """What is at `url`, but never more than a byte beyond `most`: then its hash is wrong anyway."""
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310  the scheme is checked where mirrors are named
-            body: bytes = answer.read()
+            body: bytes = answer.read(most + 1)
+            missing = getattr(answer, "length", None)
+            if missing and len(body) <= most:
+                raise http.client.IncompleteRead(body, missing)
             return body
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):

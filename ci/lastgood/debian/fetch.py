@@ -9,8 +9,9 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from lastgood import parallel
 from lastgood.debian.locks import Package
@@ -105,12 +106,20 @@ def _vanished(package: Package, urls: list[str], snapshot: Snapshot | None) -> s
 _VANISHED = "vanished"
 
 
+def _at_most(size: int, answer: IO[bytes]) -> Iterator[bytes]:
+    """What a source sends, but never much more than the file can be: its hash is wrong then anyway."""
+    left = size + 1
+    while left > 0 and (chunk := answer.read(min(left, 1 << 16))):
+        left -= len(chunk)
+        yield chunk
+
+
 def _download(package: Package, url: str, target: Path) -> str | None:
     """Fetches one file; returns what went wrong: _VANISHED, or the sentence for a person."""
     shown = masked(url)
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310  the scheme is checked where mirrors are named
-            right = store(target, iter(lambda: answer.read(1 << 16), b""), package.sha256)
+            right = store(target, _at_most(package.size, answer), package.sha256)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 404:

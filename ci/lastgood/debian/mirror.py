@@ -52,16 +52,28 @@ class Snapshot:
         stamps = [(moment + timedelta(days=days)).strftime(STAMP) for days in (0, 1)]
         return tuple(f"{self.base.rstrip('/')}/{archive}/{stamp}/{path}" for stamp in stamps)
 
+    def mirror(self, at: datetime) -> Mirror:
+        """Both archives as they were at that moment."""
+        debian, security = (
+            f"{self.base.rstrip('/')}/{name}/{at.strftime(STAMP)}" for name in ("debian", "debian-security")
+        )
+        return Mirror(debian, security, "the snapshot archive")
+
 
 def snapshot(configured: str | None, resolved: str) -> Snapshot | None:
-    """The snapshot archive of [tool.lastgood.image] snapshot, if one is configured. Raises UsageError for what is no address."""
-    if configured is None:
-        return None
-    if not _ADDRESS.match(configured):
-        raise UsageError(
-            f"[tool.lastgood.image] snapshot is {masked(configured)!r}: it must be one address (http, https or file)"
-        )
-    return Snapshot(configured, resolved)
+    """The snapshot archive of [tool.lastgood.image] snapshot, else of LASTGOOD_DEBIAN_SNAPSHOT, if there is one.
+
+    Raises UsageError for what is no address.
+    """
+    for value, origin in (
+        (configured, "[tool.lastgood.image] snapshot"),
+        (os.environ.get("LASTGOOD_DEBIAN_SNAPSHOT"), "LASTGOOD_DEBIAN_SNAPSHOT"),
+    ):
+        if value:
+            if not _ADDRESS.match(value):
+                raise UsageError(f"{origin} is {masked(value)!r}: it must be one address (http, https or file)")
+            return Snapshot(value, resolved)
+    return None
 
 
 def find(configured: str | None, suite: str) -> Mirror:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lastgood import beneath
 from lastgood.cache import store
 from lastgood.debian import fetch, mirror, unpack
 from lastgood.debian.locks import Lock
@@ -23,6 +24,7 @@ RECIPE = 1
 
 CERTIFICATES = "usr/share/ca-certificates"
 _BUNDLE = "etc/ssl/certs/ca-certificates.crt"
+_LINK = "usr/lib/ssl/cert.pem"
 _NEVER = (
     "usr/share/man/*",
     "usr/share/locale/*",
@@ -90,14 +92,10 @@ def add_certificates(root: Path) -> tuple[str, ...]:
 
     Returns the paths of what was added. Raises UsageError where `root` holds no certificates.
     """
-    certificates = sorted((root / CERTIFICATES).rglob("*.crt"))
+    certificates = list(beneath.files(root, CERTIFICATES, ".crt"))
     if not certificates:
         raise UsageError("the package ca-certificates holds no certificates: run `lastgood lock-base` and build again")
-    target = root / _BUNDLE
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(b"".join(file.read_bytes().rstrip(b"\n") + b"\n" for file in certificates))
-    link = root / "usr/lib/ssl/cert.pem"
-    link.parent.mkdir(parents=True, exist_ok=True)
-    if not link.is_symlink():
-        link.symlink_to(f"/{_BUNDLE}")
-    return tuple(path.relative_to(root).as_posix() for path in (target, link))
+    beneath.write(root, _BUNDLE, b"".join(file.read_bytes().rstrip(b"\n") + b"\n" for file in certificates))
+    if not (beneath.folder(root, _LINK.rpartition("/")[0]) / "cert.pem").is_symlink():
+        beneath.place(root, _LINK).symlink_to(f"/{_BUNDLE}")
+    return _BUNDLE, _LINK

@@ -7,6 +7,7 @@ from typing import Any
 from lastgood.deploy.place import Place
 from lastgood.errors import UsageError
 from lastgood.report.terminal import table
+from lastgood.report.text import masked
 
 
 def history(place: Place, limit: int, before: int | None = None) -> list[dict[str, Any]]:
@@ -34,7 +35,7 @@ def render_history(releases: list[dict[str, Any]], limit: int | None = None) -> 
             one["build"],
             one["who"],
             one["started"][:19].replace("T", " "),
-            (one["cause"] or one["reason"]).partition("\n")[0][:60],
+            masked(one["cause"] or one["reason"]).partition("\n")[0][:60],
         )
         for one in releases
     ]

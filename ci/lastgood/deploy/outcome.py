@@ -11,6 +11,7 @@ from lastgood.deploy.verify import Facts
 from lastgood.errors import FailedNotRestored, FailedRestored, LastgoodError
 from lastgood.record.release import Release
 from lastgood.report.terminal import counted
+from lastgood.report.text import masked
 
 INTERRUPTED = "interrupted by hand"
 NOT_WAITED = "the command was interrupted again while the stack was going back: `lastgood status` says where it ended"
@@ -35,7 +36,7 @@ class Ending:
 
 def turn(cause: str) -> str:
     """The line of progress where the way back begins: why, as short as it goes. The whole cause is told at the end, beside what is back."""
-    first = cause.partition("\n")[0]
+    first = masked(cause).partition("\n")[0]
     short = first if len(first) <= _SHORT else f"{first[: _SHORT - 1].rstrip()}…"
     again = "; interrupt again to stop waiting for it" if cause == INTERRUPTED else ""
     return f"failed, going back: {short}{again}"

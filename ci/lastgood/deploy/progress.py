@@ -11,6 +11,7 @@ from lastgood.deploy import verify
 from lastgood.deploy.stack import Event
 from lastgood.record.table import Record
 from lastgood.report.terminal import green, red, say, seconds
+from lastgood.report.text import line, masked
 
 LOG_LINES = 15
 _ANSWER = re.compile(r"Received response status \[FAILED\] from custom resource\. Message returned: (.*)", re.DOTALL)
@@ -44,12 +45,12 @@ class Progress:
         """Takes what the stack has to say since the last look."""
         self._show_hops()
         for event in events:
-            self.events.append(event.as_dict())
+            self.events.append(event.as_dict() | {"reason": masked(event.reason)})
             if event.failed and not self.cause and event.type != "AWS::CloudFormation::Stack":
-                self.cause = self._why(event)
-            line = line_of(event, self.shown)
-            if line:
-                say(line)
+                self.cause = masked(self._why(event))
+            told = line_of(event, self.shown)
+            if told:
+                say(told)
 
     def _show_hops(self) -> None:
         operation = self.record.operation()
@@ -70,7 +71,7 @@ class Progress:
 
     def _crash(self) -> str:
         """How the newest stopped task of this build ended, with its last log lines; empty where ECS knows of none."""
-        name = f"{self.session.project}-{self.session.environment.name}"
+        name = self.session.cluster
         ecs = self.session.client("ecs")
         try:
             arns = ecs.list_tasks(cluster=name, family=name, desiredStatus="STOPPED")["taskArns"]
@@ -96,7 +97,8 @@ class Progress:
             )["events"]
         except Exception:
             return []
-        return [line for event in events for line in event["message"].splitlines() if line.strip()][-LOG_LINES:]
+        lines = (line(part) for event in events for part in masked(event["message"]).splitlines())
+        return [one for one in lines if one.strip()][-LOG_LINES:]
 
 
 def newest_crash(tasks: list[dict[str, Any]], digest: str) -> tuple[dict[str, Any], str] | None:
@@ -138,7 +140,7 @@ def plain(hop: Mapping[str, Any]) -> dict[str, Any]:
         "ended": str(hop["ended"]),
         "undone": [str(name) for name in hop.get("undone", ())],
         "applied": [str(name) for name in hop.get("applied", ())],
-        "reason": str(hop.get("reason", "")),
+        "reason": masked(str(hop.get("reason", ""))),
     }
 
 
@@ -154,7 +156,7 @@ def line_of_hop(hop: Mapping[str, Any]) -> str:
         None: "did not start",
     }
     text = "; ".join(done) or hop["reason"] or ends.get(hop["exit"], f"exit status {hop['exit']}")
-    return f"{hop['direction']} by {hop['build']}: {text}"
+    return line(masked(f"{hop['direction']} by {hop['build']}: {text}"))
 
 
 def _short(names: list[str]) -> str:
@@ -170,5 +172,6 @@ def line_of(event: Event, shown: Collection[str]) -> str:
     bad = event.status.endswith("_FAILED")
     mark = red("✗") if bad else green("✓")
     time = f"  {seconds(event.seconds)}" if event.seconds is not None else ""
-    reason = f"  {answer(event.reason).splitlines()[0][:160]}" if bad and event.reason else ""
+    said = masked(answer(event.reason)).partition("\n")[0]
+    reason = f"  {line(said[:160])}" if bad and said else ""
     return f"{mark} {event.resource}  {event.status.lower().replace('_', ' ')}{time}{reason}"

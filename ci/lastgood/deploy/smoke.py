@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from lastgood.errors import LastgoodError
+from lastgood.report.text import head, line, masked
 
 PATH = "/healthz"
 DEADLINE = 120.0  # seconds, for a load balancer's name to be known and old tasks to leave
@@ -52,16 +52,30 @@ def verdict(health: Health, digest: str, *, ahead: bool = False) -> str:
 
 def ask(url: str, timeout: float = 5.0) -> Health:
     """Asks the application once how it is; `timeout` is in seconds. Never raises."""
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):  # urllib would open files, too
-        return Health(0, detail="the address is neither http:// nor https://")
+    if not url.lower().startswith(("http://", "https://")):
+        return Health(
+            0,
+            detail=f"{line(masked(url))} is no address of a site: set url in pyproject.toml to one with http:// or https://",
+        )
     try:
-        with urllib.request.urlopen(f"{url}{PATH}", timeout=timeout) as answer:  # noqa: S310
+        with _opener().open(f"{url}{PATH}", timeout=timeout) as answer:
             return read(answer.status, answer.read(65536))
     except urllib.error.HTTPError as error:
         with error:
             return read(error.code, error.read(65536))
     except (OSError, ValueError) as error:
         return Health(0, detail=str(getattr(error, "reason", "") or error or type(error).__name__))
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Knows http and https alone, also where an answer leads elsewhere: not a file of this machine, nor ftp."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler, urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPErrorProcessor, urllib.request.HTTPDefaultErrorHandler, urllib.request.UnknownHandler,
+    ):  # fmt: skip
+        opener.add_handler(handler())
+    return opener
 
 
 def read(status: int, body: bytes) -> Health:
@@ -71,10 +85,14 @@ def read(status: int, body: bytes) -> Health:
     except ValueError:
         data = None
     if not isinstance(data, dict):
-        return Health(status, detail=body[:200].decode(errors="replace").strip())
-    text = {name: str(data.get(name) or "") for name in ("digest", "database", "reason")}
+        return Health(status, detail=line(head(body.decode(errors="replace").strip(), 200)))
+    text = {name: line(head(str(data.get(name) or ""), 2000)) for name in ("digest", "database", "reason")}
     listed = ((name, data.get(name)) for name in ("tampered", "interrupted"))
-    notes = tuple(f"{name}: {', '.join(map(str, keys))}" for name, keys in listed if isinstance(keys, list) and keys)
+    notes = tuple(
+        f"{name}: {line(head(', '.join(map(str, keys)), 2000))}"
+        for name, keys in listed
+        if isinstance(keys, list) and keys
+    )
     return Health(status, text["digest"], text["database"], text["reason"], notes)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from lastgood.errors import UsageError
 from lastgood.report.terminal import say
+from lastgood.report.text import masked
 
 
 @contextlib.contextmanager
@@ -27,7 +28,7 @@ def connected(file: Path) -> Iterator[Any]:
             engine.ping()
             yield engine
     except DockerException as error:
-        said = str(error).strip().splitlines()[0][:200]
+        said = masked(str(error).strip()).partition("\n")[0][:200]
         raise UsageError(
             f"no Docker engine does what is needed ({said}): {file.name} is built by one; start it (`lastgood doctor`), or leave "
             "dockerfile out of [tool.lastgood.image]"

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lastgood import beneath
 from lastgood.cache import store
 from lastgood.config.project import ImageSettings
 from lastgood.debian.stages import CERTIFICATES, Stages, add_certificates, matches
+from lastgood.debian.unpack import STATUS
 from lastgood.image import owners as owner
 from lastgood.platform import Platform, native
 from lastgood.python import bytecode
@@ -111,7 +113,7 @@ class Runtime:
             lambda path: kept(path, (*self.keep, *_NEEDED)) or not matches(path, trim) or path.startswith(CERTIFICATES),
         )
         owners |= dict.fromkeys(add_certificates(root), "debian:ca-certificates")
-        store.remove(root / CERTIFICATES)
+        beneath.remove(root, CERTIFICATES)
         _finish(root)
         seen("documentation, tools, data that nothing opens", root)
         for part in self.without:
@@ -124,24 +126,24 @@ class Runtime:
         bytecode.compile_tree(root, [STDLIB], Python(root) if platform == native() else self.python())
         seen("byte-code", root)
         if self.sources == "app":
-            for source in (root / STDLIB).rglob("*.py"):
+            for source in beneath.folder(root, STDLIB).rglob("*.py"):
                 if not kept(source.relative_to(root).as_posix(), self.keep):
                     bytecode.sourceless(source)
             seen("sources", root)
-        _prune_empty(root / STDLIB)
+        _prune_empty(root, STDLIB)
         owner.write(root, owners, "debian:base-files")
 
     def _leave_out(self, part: str, root: Path, owners: dict[str, str], platform: Platform) -> None:
         patterns = _patterns(_WITHOUT[part], platform)
         for path in [path for path in owners if matches(path, patterns) and not kept(path, self.keep)]:
-            (root / path).unlink(missing_ok=True)
+            beneath.remove(root, path)
             del owners[path]
         library = _LIBRARIES.get(part)
         if library and library not in self.packages and not _asked_for(root, library):
             for path in [path for path, owner in owners.items() if owner == f"debian:{library}"]:
-                (root / path).unlink(missing_ok=True)
+                beneath.remove(root, path)
                 del owners[path]
-            _prune_empty(root / "usr/share/doc")
+            _prune_empty(root, "usr/share/doc")
 
 
 def kept(path: str, keep: tuple[str, ...]) -> bool:
@@ -160,7 +162,7 @@ def _patterns(patterns: Iterable[str], platform: Platform) -> tuple[str, ...]:
 
 def _asked_for(root: Path, name: str) -> bool:
     """Whether a package in `root`, other than Python's standard library, depends on the package `name`."""
-    for control in (root / "var/lib/dpkg/status.d").iterdir():
+    for control in beneath.folder(root, STATUS).iterdir():
         depends = re.findall(r"^(?:Pre-)?Depends:.*$", control.read_text(encoding="utf-8"), re.MULTILINE)
         if not control.name.endswith("-stdlib") and any(
             re.search(rf"[ ,|]{re.escape(name)}\b", line) for line in depends
@@ -170,15 +172,16 @@ def _asked_for(root: Path, name: str) -> bool:
 
 
 def _finish(root: Path) -> None:
-    (root / "etc/passwd").write_text(_USERS, encoding="utf-8")
-    (root / "etc/group").write_text(_GROUP, encoding="utf-8")
-    (root / "etc/nsswitch.conf").write_text(_NSSWITCH, encoding="utf-8")
+    for name, content in (("etc/passwd", _USERS), ("etc/group", _GROUP), ("etc/nsswitch.conf", _NSSWITCH)):
+        beneath.write(root, name, content)
     for name in ("dev", "proc", "sys", "tmp", "home/nonroot", "app", "opt/lastgood", DIST_PACKAGES):
-        (root / name).mkdir(parents=True, exist_ok=True)
-    _prune_empty(root / "usr/share")
+        beneath.folder(root, name)
+    _prune_empty(root, "usr/share")
 
 
-def _prune_empty(folder: Path) -> None:
-    for path in sorted((path for path in folder.rglob("*") if path.is_dir() and not path.is_symlink()), reverse=True):
+def _prune_empty(root: Path, name: str) -> None:
+    top = beneath.there(root, name)
+    folders = (path for path in top.rglob("*") if path.is_dir() and not path.is_symlink()) if top else ()
+    for path in sorted(folders, reverse=True):
         if not any(path.iterdir()):
             path.rmdir()

@@ -21,7 +21,6 @@ from __future__ import annotations
 import base64
 import csv
 import fnmatch
-import gzip
 import hashlib
 import json
 import re
@@ -32,6 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lastgood import limits
 from lastgood.image import compress
 from lastgood.image.runtime import kept
 from lastgood.python import bytecode
@@ -61,6 +61,7 @@ _CODE = (".py", ".pyc", ".so")
 _STATIC = {"collected": re.compile(r"(.+?)/static/"), "contrib": re.compile(r"(django/contrib/\w+)/static/")}
 _CATALOGUE = re.compile(r"(?:^|/)locale/([A-Za-z0-9_@-]+)/LC_MESSAGES/[^/]+\.(po|mo)$")
 _MIGRATION = re.compile(rb"^class Migration\(", re.MULTILINE)
+_MODEL = 256_000_000  # bytes; botocore's largest model has 10 MB
 _LEFT_BY_PIP = ("direct_url.json", "REQUESTED", "INSTALLER")
 
 
@@ -151,7 +152,7 @@ def _models(tree: Tree) -> None:
         parts = name.removeprefix(f"{DIST_PACKAGES}/").split("/")
         if parts[:2] == ["botocore", "data"] and parts[-1] == "service-2.json.gz":
             try:
-                model = json.loads(gzip.decompress(path.read_bytes()))
+                model = json.loads(limits.gunzip(path.read_bytes(), _MODEL))
             except (OSError, EOFError, zlib.error, ValueError):
                 continue  # botocore says it better, where somebody asks for it
             body = json.dumps(undocumented(model), ensure_ascii=False, separators=(",", ":")).encode()

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from lastgood import tar
+from lastgood import beneath, tar
 from lastgood.cache import store
 from lastgood.config.project import ImageSettings
 from lastgood.debian.locks import Lock
@@ -87,13 +87,12 @@ def _build(client: Any, settings: ImageSettings, name: str) -> None:
 
 def _finish(root: Path) -> None:
     for folder in ("var/lib", "tmp", "run", "proc", "sys", "dev", "etc/postgresql"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    shell = root / "usr/bin/sh"
-    if not shell.exists():
-        shell.symlink_to("dash")
-    (root / "etc/passwd").write_text(f"root:x:0:0::/:/nonexistent\npostgres:x:{USER}:{USER}::{HOME}:/nonexistent\n")
-    (root / "etc/group").write_text(f"root:x:0:\npostgres:x:{USER}:\n")
-    (root / "etc/postgresql/pg_hba.conf").write_text(_ACCESS)
+        beneath.folder(root, folder)
+    if not (beneath.folder(root, "usr/bin") / "sh").exists():
+        beneath.place(root, "usr/bin/sh").symlink_to("dash")
+    beneath.write(root, "etc/passwd", f"root:x:0:0::/:/nonexistent\npostgres:x:{USER}:{USER}::{HOME}:/nonexistent\n")
+    beneath.write(root, "etc/group", f"root:x:0:\npostgres:x:{USER}:\n")
+    beneath.write(root, "etc/postgresql/pg_hba.conf", _ACCESS)
 
 
 def _own(archive: Path, home: str) -> None:

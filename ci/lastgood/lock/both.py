@@ -53,7 +53,7 @@ def check(project: Project, *, prove: bool) -> None:
         except UsageError as error:
             raise Refused(str(error)) from None
         if prove:
-            _own(project).prove(project.image.mirror)
+            _own(project).prove(project.image.mirror, project.image.snapshot)
     elif chosen.lock_file(project.root).is_file():
         raise Refused(f"{chosen.lock_file(project.root)} is of no use, as the project adds no packages: remove it")
     pythons = PythonLock.of(project)

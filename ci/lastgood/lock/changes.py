@@ -6,9 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from debian.debian_support import version_compare
+
 from lastgood.debian.locks import Lock, Package
 from lastgood.python import merge
 from lastgood.report import terminal
+from lastgood.report.text import cell
 
 _SECURITY = "debian-security"
 
@@ -69,6 +72,8 @@ def _reason(one: Package | None, two: Package | None) -> str:
         return "no longer needed"
     if one.version == two.version:
         return "the same version, built anew"
+    if version_compare(two.version, one.version) < 0:
+        return "an older version"
     return "security" if two.archive == _SECURITY else "update"
 
 
@@ -159,7 +164,7 @@ def markdown(changes: list[Change]) -> str:
     lines = [f"**{len(changes)} packages change, {secure} of them for security.**", ""]
     lines += [f"| {' | '.join(_HEADER)} |", f"|{' --- |' * len(_HEADER)}"]
     for row in _rows(sorted(changes, key=lambda change: not change.security)):
-        cells = [cell.replace("|", "\\|") for cell in row]
+        cells = [cell(one) for one in row]
         if cells[-1] == "security":
             cells[-1] = "**security**"
         lines.append(f"| {' | '.join(cells)} |")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from lastgood.config.project import BUILDS, REQUIREMENTS, Project
 from lastgood.errors import Refused, UsageError
 from lastgood.lock import inputs
 from lastgood.lock.inputs import Inputs
+from lastgood.python import merge
 from lastgood.python.interpreter import Python
 
 
@@ -64,28 +66,43 @@ class PythonLock:
             raise Refused(f"{edited} was edited or merged by hand: run `lastgood lock`, which mends it, and commit it")
 
     def prove(self, python: Python) -> None:
-        """Compiles anew by `python`. Raises Refused, with the difference, where requirements.txt is not that."""
+        """Compiles anew by `python`, with no hash taken over from the lock: each must be one that the index has of that version.
+
+        Raises Refused, with the difference, where requirements.txt is not that. A file that was added at the index since is none.
+        """
         now = self._existing()
-        after = self.compiled(python, frozenset())
-        if after != now:
+        after = self.compiled(python, frozenset(), hashes=False)
+        for name, old, new in ((REQUIREMENTS, now.lock, after.lock), (BUILDS, now.builds, after.builds)):
+            invented = _invented(old, new)
+            if invented:
+                raise Refused(
+                    f"{name}: {invented}, which no file of it at the index has: find out who wrote it, restore the file from git, and run "
+                    "`lastgood lock`"
+                )
+        if _bare(after.lock) != _bare(now.lock) or _bare(after.builds) != _bare(now.builds):
             raise Refused(
                 f"{REQUIREMENTS} is stale: run `lastgood lock` and commit it; the difference is\n{_difference(now, after)}"
             )
+        self.check()
 
-    def compiled(self, python: Python, upgrade: frozenset[str] | None) -> Compiled:
+    def compiled(self, python: Python, upgrade: frozenset[str] | None, *, hashes: bool = True) -> Compiled:
         """What the inputs compile to by `python`, for every platform of the image; nothing is written to the project.
 
-        Versions that still fit stay, but for those of the requirements (normalised names) in `upgrade` (None: all). Raises UsageError for a
-        requirement that does not exist or fit, or an index that does not answer.
+        Versions that still fit stay, but for those of the requirements (normalised names) in `upgrade` (None: all), and so do their hashes,
+        unless `hashes` is false: then all come from the index. Raises UsageError for a requirement that does not exist or fit, or an index
+        that does not answer.
         """
         from lastgood import parallel, platform
         from lastgood.lock import builds
-        from lastgood.python import merge
         from lastgood.python.pip_compile import Tools
 
         found = self.inputs()
         before = self.read()
         _, _, existing = inputs.recorded(before.lock)
+        # pip-compile takes over the hashes of a version that stays, whoever wrote them.
+        kept_builds = before.builds if upgrade is not None else ""
+        if not hashes:
+            existing, kept_builds = merge.written(merge.bare(existing)), merge.written(merge.bare(kept_builds))
         flags = [f"--upgrade-package={name}" for name in sorted(upgrade or ())]
         with tempfile.TemporaryDirectory(prefix="lastgood-lock-") as name:
             work = Path(name)
@@ -107,7 +124,6 @@ class PythonLock:
             texts = dict(zip(names, parallel.each(compile_for, names, len(names)), strict=True))
             body = merge.merged(texts)
             _no_secrets(body)
-            kept_builds = before.builds if upgrade is not None else ""
             build_text = builds.lock(tools, texts, kept_builds, work, flags)
         return Compiled(inputs.header(found.digest, body, build_text) + body, build_text)
 
@@ -118,6 +134,24 @@ class PythonLock:
         return self.read()
 
 
+def _invented(old: str, new: str) -> str:
+    """The first entry of `old` with a hash that `new`, as the index has it, does not know: a phrase; empty where there is none."""
+    known: dict[tuple[str, str], set[str]] = {}
+    for entry in merge.entries(new):
+        known.setdefault((entry.name, entry.spec), set()).update(entry.hashes)
+    for entry in merge.entries(old):
+        for one in entry.hashes:
+            if one not in known.get((entry.name, entry.spec), {one}):
+                return f"{entry.name} {entry.version} has the hash {one[:23]}…"
+    return ""
+
+
+def _bare(text: str) -> str:
+    """A lock without its header, and without hashes, which `_invented` has compared: the index may have more of them by now."""
+    body = inputs.recorded(text)[2] if text else ""
+    return re.sub(r"(?: \\\n    --hash=sha256:[0-9a-f]{64})+$", "", body, flags=re.MULTILINE)
+
+
 def _difference(before: Compiled, after: Compiled) -> str:
     lines: list[str] = []
     for name, old, new in ((REQUIREMENTS, before.lock, after.lock), (BUILDS, before.builds, after.builds)):
@@ -126,12 +160,11 @@ def _difference(before: Compiled, after: Compiled) -> str:
 
 
 def _no_secrets(body: str) -> None:
-    from lastgood.report.text import masked
+    from lastgood.report.text import masked, names_user
 
     for line in body.splitlines():
-        shown = masked(line)
-        if shown != line:
-            named = shown.removesuffix("\\").strip()
+        if names_user(line):
+            named = masked(line).removesuffix("\\").strip()
             raise UsageError(
                 f"{inputs.SOURCE} asks for {named} by an address that holds a user or password, which would stand in the lock: leave them "
                 "out (pip reads them from netrc or its keyring)"

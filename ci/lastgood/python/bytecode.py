@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from lastgood import beneath
 from lastgood.errors import UsageError
 from lastgood.python.interpreter import VERSION, Python
 
@@ -59,9 +60,7 @@ def source_of(path: str) -> str | None:
 
 def compile_tree(tree: Path, folders: Iterable[str], python: Python) -> None:
     """Byte-compiles `folders` of `tree` by `python`. Raises UsageError naming the first file that does not."""
-    sources = [
-        path for folder in folders for path in (tree / folder).rglob("*.py") if path.is_file() and not path.is_symlink()
-    ]
+    sources = [path for folder in folders for path in beneath.files(tree, folder, ".py")]
     broken = compile_files(tree, sources, python)
     if broken:
         path, reason = min(broken.items())
@@ -73,7 +72,11 @@ def compile_tree(tree: Path, folders: Iterable[str], python: Python) -> None:
 
 def compile_files(tree: Path, sources: Iterable[Path], python: Python) -> dict[str, str]:
     """Compiles `sources` below `tree` into `__pycache__` beside them; returns {path below tree: why it does not compile}."""
-    wanted = {source.relative_to(tree).as_posix(): source for source in sources}
+    top = tree.resolve()
+    wanted = {source.resolve().relative_to(top).as_posix(): source for source in sources}
+    for parent in {source.parent / "__pycache__" for source in wanted.values()}:
+        if parent.is_symlink():  # where byte-code goes is no package's to say
+            parent.unlink()
     return compiled({name: (source, cached(source)) for name, source in wanted.items()}, python)
 
 

@@ -14,12 +14,12 @@ import re
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lastgood import tar
+from lastgood import limits, tar
 from lastgood.cache import store
 from lastgood.debian import contents, mirror
 from lastgood.debian.stages import Stages
@@ -139,7 +139,7 @@ class Compiler:
                     output = container.logs().decode(errors="replace")
                     raise UsageError(explain(output, source, platform, self.holders))
                 chunks, _ = container.get_archive(f"{_ROOT}/out")
-                return b"".join(chunks)
+                return _gathered(chunks, source)
             finally:
                 container.remove(force=True, v=True)
         except DockerException as error:
@@ -254,6 +254,16 @@ def _tools(lock: Path) -> Path:
     return store.entry(store.cache() / "wheels" / f"tools-{_sha256(lock)[:24]}", make)
 
 
+def _gathered(chunks: Iterable[bytes], source: Source) -> bytes:
+    """What the source's own code left; as much as a wheel can be."""
+    counts = limits.Unpacking(f"what {source.name} {source.version} builds", 0)
+    body = io.BytesIO()
+    for chunk in chunks:
+        counts.bytes(len(chunk))
+        body.write(chunk)
+    return body.getvalue()
+
+
 def _only_wheel(body: bytes, source: Source) -> tuple[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(body)) as archive:
         for member in archive:
@@ -266,8 +276,10 @@ def _only_wheel(body: bytes, source: Source) -> tuple[str, bytes]:
 def normalised(body: bytes) -> bytes:
     """The wheel with its entries in order, of one time and one of two modes."""
     made = io.BytesIO()
+    counts = limits.Unpacking("the wheel that was built", len(body))
     with zipfile.ZipFile(io.BytesIO(body)) as origin, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as target:
         for info in sorted(origin.infolist(), key=lambda info: info.filename):
+            counts.entry(info.filename, info.file_size)
             if not info.is_dir():
                 entry = zipfile.ZipInfo(info.filename, (1980, 1, 1, 0, 0, 0))
                 entry.compress_type = zipfile.ZIP_DEFLATED

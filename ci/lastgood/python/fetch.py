@@ -164,6 +164,7 @@ def _changed(name: str, lock: Path) -> str:
 
 def explain(output: str, lock: Path, platform: Platform) -> str:
     """One sentence for what pip could not do with the lock."""
+    output = masked(output)
     if "WARNING: Retrying" in output:
         return f"the Python index does not answer, so what {lock.name} locks could not be fetched: check the network and pip's settings"
     mismatch = re.search(r"^\s*(\S+) from \S+.*:\s*$\s*Expected sha256 (\w+)", output, re.MULTILINE)

@@ -6,11 +6,13 @@ import stat
 import zipfile
 from pathlib import Path, PurePosixPath
 
+from lastgood import limits
 from lastgood.debian.unpack import leaves
 from lastgood.errors import UsageError
 from lastgood.platform import Platform
 from lastgood.python import fetch
 from lastgood.python.compiling import Compiler
+from lastgood.report.text import readable
 
 
 def install(lock: Path, compiler: Compiler, platform: Platform, wheels: Path, target: Path) -> None:
@@ -31,10 +33,12 @@ def install(lock: Path, compiler: Compiler, platform: Platform, wheels: Path, ta
 
 
 def check(wheel: Path) -> None:
-    """Raises UsageError for a wheel that is damaged, or holds a name in no encoding, outside of its folder, or a link that leaves it."""
+    """Raises UsageError for a wheel that is damaged or becomes far more than it is, and for a name or link in it that leaves its folder."""
+    counts = limits.Unpacking(wheel.name, wheel.stat().st_size)
     try:
         with zipfile.ZipFile(wheel) as archive:
             for info in archive.infolist():
+                counts.entry(info.filename, info.file_size)
                 _check_entry(wheel, archive, info)
     except UnicodeDecodeError as error:
         raw = bytes(error.object)
@@ -49,16 +53,16 @@ def _check_entry(wheel: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -
     path = PurePosixPath(info.filename)
     if path.is_absolute() or ".." in path.parts or "\\" in info.filename:
         raise UsageError(
-            f"{wheel.name} holds {info.filename}, which lies outside its folder: it is not installed; choose another version"
+            f"{wheel.name} holds {readable(info.filename)}, which lies outside its folder: it is not installed; choose another version"
         )
     if any(ord(letter) < 32 or "\ud800" <= letter <= "\udfff" for letter in info.filename):
         raise UsageError(
             f"{wheel.name} holds a file whose name can't be written ({info.filename!r}): it is not installed; choose another version of it"
         )
     if stat.S_ISLNK(info.external_attr >> 16):
-        link = archive.read(info).decode(errors="replace")
+        link = archive.open(info).read(limits.NAME).decode(errors="replace")
         if link.startswith("/") or leaves(info.filename, link):
             raise UsageError(
-                f"{wheel.name} holds {info.filename}, a link to {link}, which lies outside its folder: it is not installed; choose "
-                "another version"
+                f"{wheel.name} holds {readable(info.filename)}, a link to {readable(link)}, which lies outside its folder: it is not "
+                "installed; choose another version"
             )

@@ -103,6 +103,11 @@ def for_platform(text: str, platform: Platform) -> str:
     return written(replace(entry, marker="") for entry in of_platform(text, platform))
 
 
+def bare(text: str) -> list[Entry]:
+    """The entries of a lock without their hashes."""
+    return [replace(entry, hashes=()) for entry in entries(text)]
+
+
 def written(found: Iterable[Entry]) -> str:
     """Entries as a requirements file."""
     return "".join(entry.text for entry in found)

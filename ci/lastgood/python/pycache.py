@@ -40,6 +40,8 @@ def add(tree: Path, sources: Mapping[str, bytes], python: Python, interpreter: s
         source = tree / name
         compiled = bytecode.cached(source)
         compiled.parent.mkdir(exist_ok=True)
+        if compiled.is_symlink():  # the project's own, and copying would go on to what it leads to
+            compiled.unlink()
         shutil.copyfile(target, compiled)
     return len(missing)
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lastgood.record.release import OWN, BuildFacts, Release, now
+from lastgood.report.text import head
 
 ACTIONS = 100  # that DynamoDB takes in one transaction
 
@@ -92,7 +93,6 @@ class Record:
         """
         from boto3.dynamodb.conditions import Attr
 
-        self.put_build(facts)
         newest = self.releases(limit=1)
         number = newest[0].number + 1 if newest else 1
         release = Release(number, "pending", kind, facts, who, now(), reason, undoes=tuple(undoes))
@@ -137,7 +137,7 @@ class Record:
     def failed(self, release: Release, cause: str, *, undone: list[str], applied: list[str]) -> Release:
         """Ends a pending release as `failed`; last good stays what it was. Nothing happens to one that has already ended."""
         ended = self._end(
-            release.number, "pending", "failed", now(), cause=cause[:4000], undone=undone, applied=applied
+            release.number, "pending", "failed", now(), cause=head(cause, 4000), undone=undone, applied=applied
         )
         write = {name: value for name, value in ended["Update"].items() if name != "TableName"}
         with contextlib.suppress(self.table.meta.client.exceptions.ConditionalCheckFailedException):
@@ -146,7 +146,7 @@ class Record:
 
     def remark(self, release: Release, why: str) -> None:
         """Notes at a pending release why nobody watches it any more. Nothing happens to one that has ended."""
-        noted = self._end(release.number, "pending", "pending", cause=why[:4000])
+        noted = self._end(release.number, "pending", "pending", cause=head(why, 4000))
         write = {name: value for name, value in noted["Update"].items() if name != "TableName"}
         with contextlib.suppress(self.table.meta.client.exceptions.ConditionalCheckFailedException):
             self.table.update_item(**write)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from lastgood.errors import UsageError
 from lastgood.image import oci
 from lastgood.report.terminal import megabytes
+from lastgood.report.text import head, masked
 
 PIECE = 1 << 18  # bytes that are handed to the connection at a time, so that progress can be shown
 _TIMEOUT = 120  # seconds, for one answer of the registry
@@ -253,8 +254,8 @@ def said(body: bytes) -> str:
     try:
         words = "; ".join(error.get("message", error.get("code", "")) for error in json.loads(body)["errors"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        words = body[:200].decode(errors="replace").strip()
-    return words or "no reason given"
+        words = head(body.decode(errors="replace").strip(), 200)
+    return masked(words) or "no reason given"
 
 
 def _seconds(text: str) -> float:

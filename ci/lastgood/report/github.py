@@ -11,6 +11,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from lastgood.report.text import line
+
 
 def active() -> bool:
     """Whether this process is a step of a GitHub Actions job."""
@@ -27,13 +29,14 @@ def publish(data: object, text: str, markdown: str | None = None) -> None:
         _append("GITHUB_STEP_SUMMARY", f"{markdown.rstrip()}\n\n")
         return
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-    _append("GITHUB_STEP_SUMMARY", f"{fence}text\n{text}\n{fence}\n\n")
+    plain = "\n".join(map(line, text.split("\n")))
+    _append("GITHUB_STEP_SUMMARY", f"{fence}text\n{plain}\n{fence}\n\n")
 
 
 def annotate(text: str) -> None:
     """Shows an error at the top of the run's page."""
     if active():
-        escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+        escaped = "\n".join(map(line, text.split("\n"))).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
         print(f"::error title=lastgood::{escaped}", file=sys.stderr, flush=True)
 
 

@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from lastgood import __version__
+from lastgood.report.text import line
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _SETTINGS = "pyproject.toml"
@@ -59,22 +61,27 @@ def document(facts: Mapping[str, Any], sources: Sources, rules: Mapping[str, str
 
 
 def _result(finding: Mapping[str, Any], sources: Sources, rules: Sequence[str]) -> dict[str, Any]:
-    file, line = place(finding, sources)
+    file, number = place(finding, sources)
     key = f"{finding['rule']}: {finding['subject']}"
-    physical = {"artifactLocation": {"uri": file, "uriBaseId": "SRCROOT"}, "region": {"startLine": line}}
+    physical = {"artifactLocation": {"uri": quote(file), "uriBaseId": "SRCROOT"}, "region": {"startLine": number}}
     location: dict[str, Any] = {"physicalLocation": physical}
     if finding.get("path"):
-        name = f"/{finding['path']}"
+        name = line(f"/{finding['path']}")
         location["logicalLocations"] = [{"fullyQualifiedName": name, "kind": "resource"}]
     return {
         "ruleId": finding["rule"],
         "ruleIndex": rules.index(finding["rule"]),
         "level": "error",
-        "message": {"text": f"{finding['text']}: {finding['do']}" if finding.get("do") else finding["text"]},
+        "message": {"text": _message(f"{finding['text']}: {finding['do']}" if finding.get("do") else finding["text"])},
         "locations": [location],
         # The same finding of a later build is the same alert.
         "partialFingerprints": {"lastgood/v1": hashlib.sha256(key.encode()).hexdigest()},
     }
+
+
+def _message(text: str) -> str:
+    """Text alone: in a message, what stands in brackets could be a link."""
+    return re.sub(r"([\\\[\]])", r"\\\1", line(text))
 
 
 def place(finding: Mapping[str, Any], sources: Sources) -> tuple[str, int]:
@@ -110,4 +117,4 @@ def _line(sources: Sources, name: str, pattern: str) -> int:
     """The first line of a file of the project that matches, 0 for none."""
     file = sources.root / name
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return next((number for number, line in enumerate(lines, 1) if re.search(pattern, line)), 0)
+    return next((number for number, one in enumerate(lines, 1) if re.search(pattern, one)), 0)

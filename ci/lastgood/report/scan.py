@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lastgood.report.terminal import megabytes, seconds, table
+from lastgood.report.text import cell, line
 
 _OWNERS = 12  # rows of the terminal's table of owners
 _CAUSES = 8
@@ -38,12 +39,12 @@ def text(facts: Mapping[str, Any]) -> str:
 def markdown(facts: Mapping[str, Any]) -> str:
     """For a job's summary or a pull request's comment; the long tables are folded."""
     verdict = "refused" if facts["findings"] else "accepted"
-    parts = [f"### Image: {verdict}", _escape(_headline(facts))]
+    parts = [f"### Image: {verdict}", cell(_headline(facts))]
     if facts["findings"]:
-        parts.append("\n".join(f"- ❌ {_escape(_sentence(one))}" for one in facts["findings"]))
+        parts.append("\n".join(f"- ❌ {cell(_sentence(one))}" for one in facts["findings"]))
     if facts["growth"]:
-        parts.append(f"**{_escape(_growth_title(facts['growth']))}**")
-        parts.append("\n".join(f"- {_escape(line)}" for line in _causes(facts["growth"])))
+        parts.append(f"**{cell(_growth_title(facts['growth']))}**")
+        parts.append("\n".join(f"- {cell(line)}" for line in _causes(facts["growth"])))
     parts.append(_markdown_table(_layers(facts)))
     for title, one in (
         ("Parts, by owner", _owners(facts, None)),
@@ -51,7 +52,7 @@ def markdown(facts: Mapping[str, Any]) -> str:
         ("Folders", _simple(facts["folders"][:25], "folder")),
     ):
         parts.append(f"<details><summary>{title}</summary>\n\n{_markdown_table(one)}\n\n</details>")
-    parts.append("\n".join(f"- {_escape(line)}" for line in _remarks(facts)))
+    parts.append("\n".join(f"- {cell(line)}" for line in _remarks(facts)))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -61,7 +62,7 @@ def _wrong(facts: Mapping[str, Any], mark: str) -> str:
 
 def _sentence(finding: Mapping[str, Any]) -> str:
     platform = f" ({finding['platform']})" if finding.get("platform") else ""
-    return f"{finding['text']}{platform}" + (f": {finding['do']}" if finding.get("do") else "")
+    return line(f"{finding['text']}{platform}" + (f": {finding['do']}" if finding.get("do") else ""))
 
 
 def _headline(facts: Mapping[str, Any]) -> str:
@@ -84,7 +85,7 @@ def _headline(facts: Mapping[str, Any]) -> str:
 
 
 def _growth_title(growth: Mapping[str, Any]) -> str:
-    return f"{delta(growth['compressed'])} against {growth['against']}"
+    return line(f"{delta(growth['compressed'])} against {growth['against']}")
 
 
 def _causes(growth: Mapping[str, Any]) -> list[str]:
@@ -93,7 +94,7 @@ def _causes(growth: Mapping[str, Any]) -> list[str]:
     rest = causes[_CAUSES:]
     if rest:
         shown.append(f"{delta(sum(one['compressed'] for one in rest))}: {len(rest)} others")
-    return shown or ["nothing weighs more or less"]
+    return [line(one) for one in shown] or ["nothing weighs more or less"]
 
 
 def _row(one: Mapping[str, Any]) -> list[str]:
@@ -149,7 +150,7 @@ def _remarks(facts: Mapping[str, Any]) -> list[str]:
             f"{audited['without_a_fix']} known vulnerabilities of Debian packages have no fix in this release yet"
         )
     lines += [f"not checked: {what}" for what in audited["not_checked"]]
-    return [*lines, _costs(facts["cost"])]
+    return [line(one) for one in (*lines, _costs(facts["cost"]))]
 
 
 def _vulnerable(facts: Mapping[str, Any]) -> bool:
@@ -175,15 +176,9 @@ def _bandwidth(megabits: int) -> str:
     return f"{megabits // 1000} Gbit/s" if megabits % 1000 == 0 else f"{megabits} Mbit/s"
 
 
-def _escape(value: str) -> str:
-    for sign in ("\\", "`", "*", "_", "<", "|", "["):
-        value = value.replace(sign, f"\\{sign}")
-    return value
-
-
 def _markdown_table(one: _Table) -> str:
     rule = ["---:" if number in one.right else "---" for number in range(len(one.header))]
-    rows = [one.header, rule, *([_escape(cell) for cell in row] for row in one.rows)]
+    rows = [one.header, rule, *([cell(one) for one in row] for row in one.rows)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from lastgood.report.text import in_json, line, masked, shown
+
 _WIDTH = 100
 _lock = threading.RLock()
 _open: list[Step] = []
@@ -71,34 +73,44 @@ def counted(number: int, noun: str) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """A plain table with two spaces between columns; columns whose index is in `right` are aligned right."""
-    cells = [list(header), *[list(row) for row in rows]]
+    """A plain table with two spaces between columns; columns whose index is in `right` are aligned right. Each row is one line."""
+    cells = [list(header), *[[line(text) for text in row] for row in rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
 
-    def line(row: Sequence[str]) -> str:
+    def joined(row: Sequence[str]) -> str:
         parts = (
             text.rjust(widths[index]) if index in right else text.ljust(widths[index]) for index, text in enumerate(row)
         )
         return "  ".join(parts).rstrip()
 
     rule = "  ".join("─" * width for width in widths)
-    return "\n".join([line(cells[0]), rule, *[line(row) for row in cells[1:]]])
+    return "\n".join([joined(cells[0]), rule, *[joined(row) for row in cells[1:]]])
 
 
 def say(text: str) -> None:
-    """One line (or several) of progress on standard error, above any running clock."""
+    """One line (or several) of progress on standard error, above any running clock; what looks like a secret is masked."""
     with _lock:
         _erase()
         indent = "  " * len(_open)
-        for part in text.splitlines() or [""]:
-            print(f"{indent}{part}".rstrip(), file=_stream(), flush=True)
+        for part in masked(text).removesuffix("\n").split("\n"):
+            _print(f"{indent}{part}".rstrip())
         for step_ in _open:
             step_.has_children = True
 
 
 def result(data: object, text: str, *, as_json: bool) -> None:
     """The command's result on standard output: `text` for people, or `data` as one JSON document."""
-    print(json.dumps(data, indent=2, ensure_ascii=False) if as_json else text, flush=True)
+    print(in_json(json.dumps(data, indent=2, ensure_ascii=False)) if as_json else shown(text), flush=True)
+
+
+def complain(text: str) -> None:
+    """An error on standard error."""
+    _print(f"lastgood: {text}")
+
+
+def _print(text: str) -> None:
+    """All that is printed goes through `shown`: what a package or a log is called, a terminal or a CI system must not obey."""
+    print(shown(text), file=_stream(), flush=True)
 
 
 class Step:
@@ -129,7 +141,7 @@ def step(title: str) -> Iterator[Step]:
         for parent in _open:
             if not parent.has_children:
                 parent.has_children = True
-                print(f"{'  ' * _open.index(parent)}· {parent.title}", file=_stream(), flush=True)
+                _print(f"{'  ' * _open.index(parent)}· {line(parent.title)}")
         _open.append(current)
     ticker = _Ticker(current) if _live() else None
     mark = green("✓")
@@ -145,12 +157,12 @@ def step(title: str) -> Iterator[Step]:
             _erase()
             if current in _open:
                 _open.remove(current)
-            print(_line(mark, current), file=_stream(), flush=True)
+            _print(_line(mark, current))
 
 
 def _line(mark: str, current: Step) -> str:
     indent = "  " * len(_open)
-    body = f"{current.title}  {current.text}".rstrip()
+    body = line(f"{current.title}  {current.text}".rstrip())
     room = max(_WIDTH - len(indent) - 4, 20)
     return f"{indent}{mark} {body.ljust(room)}{seconds(current.elapsed).rjust(9)}"
 
@@ -174,7 +186,7 @@ class _Ticker:
             with _lock:
                 if _open and _open[-1] is self._step:
                     indent = "  " * (len(_open) - 1)
-                    body = f"{self._step.title}  {self._step.text}".rstrip()
+                    body = line(f"{self._step.title}  {self._step.text}".rstrip())
                     text = f"\r\x1b[K{indent}… {body}  {seconds(self._step.elapsed)}"
                     print(text, end="", file=_stream(), flush=True)
 
@@ -186,4 +198,4 @@ class _Ticker:
 def mapping_lines(data: Mapping[str, Any]) -> str:
     """`key  value` lines, the keys aligned."""
     width = max((len(key) for key in data), default=0)
-    return "\n".join(f"{key.ljust(width)}  {value}" for key, value in data.items())
+    return "\n".join(f"{key.ljust(width)}  {line(str(value))}" for key, value in data.items())

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
+from xml.sax import saxutils
 
 import squarify
 
 from lastgood.report.terminal import megabytes
+from lastgood.report.text import line
 
 _WIDTH, _HEIGHT, _TOP, _BOTTOM = 1280, 800, 54, 40
 _CHARACTER = 0.57  # of the font's size: the mean width of a character, on the safe side
@@ -78,6 +79,16 @@ def draw(layers: Sequence[Node], facts: Mapping[str, Any]) -> str:
     return "\n".join(body) + "\n"
 
 
+def escape(text: str) -> str:
+    """Text for XML, which has no place for control characters at all."""
+    return saxutils.escape(line(text))
+
+
+def _kind(node: Node) -> str:
+    """The class of an owner: of those that there are, as a layer may say of its files' owners what it likes."""
+    return node.origin if node.origin in _COLOURS else "unattributed"
+
+
 def _about(layers: Sequence[Node], sizes: str) -> str:
     parts = [f"A treemap by compressed size: {sizes}."]
     for layer in layers:
@@ -128,13 +139,13 @@ def _owner(layer: Node, owner: Node, box: _Box, before: str) -> Iterator[str]:
     # One folder that is nearly all of it says nothing.
     divided = len(owner.children) > 1 and max(one.size for one in owner.children) < 0.95 * owner.size
     nested = divided and box.width > 110 and box.height > 64
-    yield f"<g><title>{escape(tip)}</title>{_rect(box, f'tile {owner.origin}-frame' if nested else f'tile {owner.origin}')}"
+    yield f"<g><title>{escape(tip)}</title>{_rect(box, f'tile {_kind(owner)}-frame' if nested else f'tile {_kind(owner)}')}"
     if box.height > 20:
         yield from _owner_label(owner, box, f"{before}{owner.name}", nested)
     yield "</g>"
     if nested:
         for folder, place in _placed(owner.children, box.inside(21, 2)):
-            yield f"<g><title>{escape(f'{folder.name} of {what}: {_sizes(folder)}')}</title>{_rect(place, f'tile {owner.origin}')}"
+            yield f"<g><title>{escape(f'{folder.name} of {what}: {_sizes(folder)}')}</title>{_rect(place, f'tile {_kind(owner)}')}"
             label = _fitted(folder.name.rpartition("/")[2] or folder.name, place.width - 8, 11)
             if label and place.height > 16:
                 yield _text(place.x + 4, place.y + 13, label, "folder")
@@ -165,7 +176,7 @@ def _legend(layers: Sequence[Node]) -> Iterator[str]:
     sums: dict[str, int] = {}
     for layer in layers:
         for owner in layer.children:
-            sums[owner.origin] = sums.get(owner.origin, 0) + owner.size
+            sums[_kind(owner)] = sums.get(_kind(owner), 0) + owner.size
     x = 16.0
     for origin, title in _ORIGINS.items():
         if sums.get(origin):

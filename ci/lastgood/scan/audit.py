@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lastgood.cache import store
+from lastgood.report.text import masked
 from lastgood.scan.findings import Finding
 from lastgood.scan.owners import Distribution, Owners, Package
 
@@ -114,7 +115,7 @@ def _cause(error: BaseException) -> str:
     """The innermost reason in one line, without addresses that a proxy may have put into it."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__ or error
-    text = str(error).split("\n", 1)[0]
+    text = masked(str(error)).split("\n", 1)[0]
     return f"{type(error).__name__}: {text}"[:160] if text else type(error).__name__
 
 

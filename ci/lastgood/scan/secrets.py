@@ -12,8 +12,10 @@ import re
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
+
+from lastgood import beneath
 
 # Counted up whenever other things are found, so that no cache entry of an older recipe is used.
 RECIPE = 2
@@ -87,13 +89,14 @@ def search(files: Mapping[str, bytes]) -> dict[str, tuple[Hit, ...]]:
         return {}
     found: dict[str, tuple[Hit, ...]] = {}
     with _one_at_a_time, tempfile.TemporaryDirectory(prefix="lastgood-scan-") as folder:
-        for path, content in files.items():
-            target = Path(folder, path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+        # Each below a number of ours: a path in a layer is a stranger's, and could lead anywhere. Plugins look at the name.
+        names = {path: PurePosixPath(path).name[-100:] for path in files}
+        places = {path: f"{at}/{name if name.strip('.') else 'file'}" for at, (path, name) in enumerate(names.items())}
+        for path, place in places.items():
+            beneath.write(Path(folder), place, files[path])
         for plugins, chosen in _groups(files):
             for path in chosen:
-                hits = set(_hits(Path(folder), path, plugins))
+                hits = set(_hits(Path(folder), places[path], plugins))
                 if _ENV_FILE.search(path):
                     hits.add(Hit("Environment file", 0))
                 if hits:

@@ -7,6 +7,7 @@ from argparse import Namespace
 
 from ..database import check, connection, fingerprint
 from ..database.ledger import Ledger
+from ..output import shown
 
 
 def show_check(args: Namespace) -> int:
@@ -22,5 +23,5 @@ def show_check(args: Namespace) -> int:
     lines += [
         f"  {what}  {key}" for what in ("missing", "extra", "tampered", "interrupted", "drifted") for key in facts[what]
     ]
-    print(json.dumps(facts) if args.json else "\n".join(lines))
+    print(json.dumps(facts) if args.json else shown("\n".join(lines)))
     return 0

@@ -7,6 +7,7 @@ from argparse import Namespace
 
 from ..database import connection
 from ..database.ledger import Ledger
+from ..output import shown
 
 
 def show_history(args: Namespace) -> int:
@@ -18,7 +19,8 @@ def show_history(args: Namespace) -> int:
     for entry in entries:
         by = f" by {entry['actor']}" if entry["actor"] else ""
         when = (entry["finished"] or "interrupted")[:19]
-        print(f"{when:19}  {entry['direction']:7}  {entry['app']}.{entry['name']}  {entry['build']}{by}")
+        text = f"{when:19}  {entry['direction']:7}  {entry['app']}.{entry['name']}  {entry['build']}{by}"
+        print(shown(text.replace("\n", "\\n")))
     if not entries:
         print("the ledger is empty")
     return 0

@@ -13,6 +13,7 @@ from ..decision.facts import Facts
 from ..decision.steps import Phase
 from ..decision.world import Manifests
 from ..manifest import Manifest, load_files
+from ..output import shown
 from . import arguments
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def show_plan(args: Namespace) -> int:
         "phases": described,
         "leave_ahead": bool(phases) and standing.may_stay_ahead(facts, wanted),
     }
-    print(json.dumps(result) if args.json else _plan_text(result))
+    print(json.dumps(result) if args.json else shown(_plan_text(result)))
     return {"needs": 3, "refused": 4}.get(status, 0)
 
 
