@@ -167,7 +167,7 @@ def test_an_event_of_a_task_that_is_not_ours(cloud: Any) -> None:
         {"startedBy": ""},
         {"startedBy": "ecs-svc/1"},
         {"taskArn": "arn:aws:ecs:eu-central-1:1:task/board_staging/9"},
-        {"clusterArn": "arn:aws:ecs:eu-central-1:1:cluster/board-production"},
+        {"clusterArn": "arn:aws:ecs:eu-central-1:1:cluster/board_production"},
         {},  # our own, by its name: what an event says counts for nothing, it makes the function look
     ):
         cloud({"detail-type": "ECS Task State Change", "detail": own | change})
@@ -620,10 +620,20 @@ def test_a_delete_from_another_environments_template_stops_nothing(cloud: Any) -
     cloud.service_role = "arn:aws:iam::1:role/lastgood-access/board/scratch/ServiceRole-1"
     cloud(request("Delete", RequestId=NEXT))
     assert cloud.stopped == []
-    assert [(one["Status"], one["Reason"]) for one in cloud.answers] == [("SUCCESS", "the database stays as it is")]
+    assert [(one["Status"], one["Reason"]) for one in cloud.answers] == [("SUCCESS", "nothing was done for it")]
 
 
 def test_a_stack_without_a_service_role_is_an_administrators(cloud: Any) -> None:
     cloud.service_role = ""
     cloud.function.handler(request())
     assert len(cloud.ran) == 1
+
+
+def test_a_delete_that_names_another_environment_stops_nothing_there(cloud: Any) -> None:
+    """Its Create was refused, so the stack must be able to go."""
+    cloud(request())
+    properties = PROPERTIES | {"Environment": "production"}
+    cloud(request("Delete", RequestId=NEXT, ResourceProperties=properties))
+    assert [(one["Status"], one["Reason"]) for one in cloud.answers] == [("SUCCESS", "nothing was done for it")]
+    assert cloud.stopped == []
+    assert cloud.table.items["environment#staging", "operation"]["request"] == REQUEST

@@ -63,13 +63,12 @@ def on_request(event: Item) -> None:
     """Begins what CloudFormation asks for; goes on where it has asked before."""
     wanted, old = event["ResourceProperties"], event.get("OldResourceProperties")
     deletes = event["RequestType"] == "Delete"  # of the stack or of a failed Create: the database is nobody's to empty
-    project = os.environ["RELEASE_RECORD"].removeprefix("lastgood-")
-    wrong = wrong_place(project, wanted, service_role(event["StackId"]))
-    if wrong and deletes:  # nothing of it was ever begun
-        answer(event, event["ResponseURL"], "SUCCESS", "the database stays as it is")
-        return
-    if wrong:
+    wrong = wrong_place(os.environ["RELEASE_RECORD"].removeprefix("lastgood-"), wanted, service_role(event["StackId"]))
+    if wrong and not deletes:
         raise PermissionError(wrong)
+    if wrong:  # its Create was refused, and a Delete may not reach into another environment either
+        answer(event, event["ResponseURL"], "SUCCESS", "nothing was done for it")
+        return
     hops = [] if deletes else [hop_by(_build(wanted), "forward")]
     proceed(open_operation(event, _build(wanted), _build(old) if old else None, hops))
 

@@ -1,7 +1,9 @@
-"""Custom resources: the request carries ServiceToken, the answer is checked, a crashing function is reported."""
+"""Custom resources: the request carries ServiceToken, the function is not waited for, the answer is checked, a crash is reported."""
 
 from __future__ import annotations
 
+import contextvars
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +35,18 @@ def checked(response: Mapping[str, Any], request: Mapping[str, Any]) -> dict[str
     return dict(response)
 
 
+def cancel(stack_id: str) -> None:
+    """Ends the waits for a stack's custom resources, as CloudFormation does: their functions are not told, and go on."""
+    custom = module("services.cloudformation.custom_resource")
+    with custom._lock:
+        for entry in custom._pending.values():
+            request = entry.get("request") or {}
+            if request.get("StackId") == stack_id and entry["result"] is None:
+                what = "creation" if entry["kind"] == "Create" else "update"
+                entry["result"] = {"Status": "FAILED", "Reason": f"Resource {what} cancelled"}
+                entry["event"].set()
+
+
 def install(settings: Settings) -> None:
     """Wraps the way of a custom resource's request and answer."""
     physical: dict[tuple[str, str], str | None] = {}
@@ -49,8 +63,9 @@ def _install_answers(physical: dict[tuple[str, str], str | None]) -> None:
     def deliver(original: Any, token: str, response: Any) -> Any:
         with custom._lock:
             request = (custom._pending.get(token) or {}).get("request")
-        if request is None:
-            return original(token, response)
+            over = request is not None and custom._pending[token]["result"] is not None
+        if request is None or over:  # nobody waits for it any more
+            return original(token, response) if request is None else True
         physical[request["StackId"], request["LogicalResourceId"]] = response.get("PhysicalResourceId")
         return original(token, checked(response, request))
 
@@ -69,16 +84,23 @@ def _install_function() -> None:
         request = {name: event[name] for name in IDENTITY}
         with custom._lock:
             if token in custom._pending:
-                custom._pending[token]["request"] = request
-        result: Any = None
-        for _ in range(TRIES):
-            result = original(function, event, *args, **kwargs)
-            if not result.get("error"):
-                return result
-        # AWS would wait for the time-out, an hour by default. Here nobody learns anything by waiting.
-        reason = f"the function failed {TRIES} times: {_text(result.get('body'))}"
-        custom.deliver_response(token, {**request, "Status": "FAILED", "Reason": reason[:1000]})
-        return result
+                custom._pending[token] |= {"request": request, "kind": event["RequestType"]}
+
+        def run() -> None:
+            result: Any = {}
+            for _ in range(TRIES):
+                result = original(function, event, *args, **kwargs)
+                if not result.get("error"):
+                    return
+            # AWS would wait for the time-out, an hour by default. Here nobody learns anything by waiting.
+            reason = f"the function failed {TRIES} times: {_text(result.get('body'))}"
+            custom.deliver_response(token, {**request, "Status": "FAILED", "Reason": reason[:1000]})
+
+        # As an asynchronous invocation: CloudFormation may cancel while the function runs, and send the next request.
+        threading.Thread(
+            target=contextvars.copy_context().run, args=(run,), daemon=True, name="lastgood-request"
+        ).start()
+        return {}
 
 
 def _install_request(physical: dict[tuple[str, str], str | None]) -> None:

@@ -92,6 +92,8 @@ def _install_rollback(under_way: dict[str, Rollback]) -> None:
 
     @wrap("services.cloudformation.stacks:_roll_back_operation")
     async def roll_back(original: Any, name: str, stack_id: str, stack: Any, operation: Any, *args: Any) -> Any:
+        if stack.pop("_cancel_requested", False):  # it was noticed by a resource that waited, not between two
+            operation = {**operation, "cancelled": True}
         failed = operation.get("failed_logical_id")
         half = HALF_CREATED.pop((name, failed), None)
         if half and failed not in operation["created"]:

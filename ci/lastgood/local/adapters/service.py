@@ -14,6 +14,7 @@ NAMES = (
     "services.ecs:_make_deployment",
     "services.ecs:_primary_deployment",
     "services.ecs:_services",
+    "services.cloudformation:_stacks",
     "services.cloudformation.provisioners:_RESOURCE_HANDLERS",
     "services.cloudformation.stacks:_runs_on_worker_thread",
     "services.cloudformation.stacks:_sends_back_failed_update",
@@ -47,9 +48,12 @@ def verdict(service: Mapping[str, Any], deployment: str) -> str | None:
     return None
 
 
-def wait(arn: str) -> None:
-    """Waits until the service's deployment is stable. Raises RuntimeError or TimeoutError, as the handler of AWS says it."""
-    ecs = module("services.ecs")
+def wait(arn: str, stack: str, what: str) -> None:
+    """Waits until the service's deployment is stable. Raises RuntimeError or TimeoutError, as the handler of AWS says it.
+
+    A stack's operation may be cancelled meanwhile; `what` (creation, update) is for the reason.
+    """
+    ecs, cloudformation = module("services.ecs"), module("services.cloudformation")
     service = ecs._services["/".join(arn.split("/")[-2:])]
     deployment = ecs._primary_deployment(service)["id"]
     end = time.monotonic() + TIMEOUT
@@ -59,6 +63,8 @@ def wait(arn: str) -> None:
             raise RuntimeError(reason)
         if reason is not None:
             return
+        if (cloudformation._stacks.get(stack) or {}).get("_cancel_requested"):
+            raise RuntimeError(f"Resource {what} cancelled")
         time.sleep(0.1)
     raise TimeoutError(f'Resource handler returned message: "Service {arn} did not stabilize." (NotStabilized)')
 
@@ -88,7 +94,7 @@ def install(settings: Settings) -> None:
         grace = numbered(properties).get("HealthCheckGracePeriodSeconds", 0)
         ecs._services["/".join(arn.split("/")[-2:])]["healthCheckGracePeriodSeconds"] = grace
         try:
-            wait(arn)
+            wait(arn, stack, "creation")
         except Exception:
             HALF_CREATED[stack, logical_id] = (TYPE, arn, properties)
             raise
@@ -96,7 +102,7 @@ def install(settings: Settings) -> None:
 
     def update(arn: str, old: Any, new: Any, stack: str) -> Any:
         done = handlers["update"](arn, numbered(old), numbered(new), stack)
-        wait(arn)
+        wait(arn, stack, "update")
         return done
 
     def delete(arn: str, properties: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+import copy
 import json
 import threading
 import time
@@ -14,6 +16,8 @@ from lastgood.local.adapters.wrap import module, wrap
 NAMES = (
     "services.ecs:_run_task",
     "services.ecs:_stop_task",
+    "services.ecs:_run_task_worker",
+    "services.ecs:_mark_task_stopped",
     "services.ecs:_task_ip",
     "services.ecs:_maybe_mark_stopped",
     "services.ecs:_record_service_task_failure",
@@ -88,7 +92,12 @@ def install(settings: Settings) -> None:
 
 def _install_run() -> None:
     ecs, responses = module("services.ecs"), module("core.responses")
-    tokens: dict[str, list[str]] = {}
+    tokens: dict[str, tuple[Any, list[str]]] = {}
+
+    @wrap("services.ecs:_run_task_worker")
+    def work(original: Any, task: Any, *args: Any) -> Any:
+        task["_starter"] = threading.current_thread()
+        return original(task, *args)
 
     @wrap("services.ecs:_run_task", action="RunTask")
     def run_task(original: Any, data: Any) -> Any:
@@ -102,16 +111,21 @@ def _install_run() -> None:
             return original(data)
         with _lock:  # held while starting: of two requests with one token, the second must see the first one's task
             if token in tokens:
-                known = [ecs._sanitize(ecs._tasks[arn]) for arn in tokens[token] if ecs._tasks.get(arn)]
+                before, names = tokens[token]
+                if before != data:
+                    said = "The provided clientToken is already in use with a different RunTask request."
+                    return responses.error_response_json("ConflictException", said, 400)
+                known = [ecs._sanitize(ecs._tasks[arn]) for arn in names if ecs._tasks.get(arn)]
                 return responses.json_response({"tasks": known, "failures": []})
+            asked = copy.deepcopy(data)
             answer = original(data)
             if answer[0] == 200:
-                tokens[token] = [task["taskArn"] for task in json.loads(answer[2])["tasks"]]
+                tokens[token] = (asked, [task["taskArn"] for task in json.loads(answer[2])["tasks"]])
             return answer
 
 
 def _install_stop() -> None:
-    ecs = module("services.ecs")
+    ecs, responses = module("services.ecs"), module("core.responses")
 
     @wrap("services.ecs:_task_ip")
     def task_ip(original: Any, task: Any) -> Any:
@@ -122,13 +136,43 @@ def _install_stop() -> None:
         # A container that StopTask or our own end is stopping must not be taken for one that ended by itself.
         return None if task.get("_stopping") or _closing.is_set() else original(task, *args)
 
-    @wrap("services.ecs:_stop_task", action="StopTask")
+    @wrap("services.ecs:_mark_task_stopped")
+    def mark_stopped(original: Any, arn: Any, task: Any, reason: Any, code: Any, exit_code: Any = None) -> Any:
+        # StopTask's 0 is no container's: one that never ran has no exit status.
+        return original(arn, task, reason, code, None if code == "UserInitiated" else exit_code)
+
+    @wrap("services.ecs:_stop_task")
     def stop_task(original: Any, data: Any) -> Any:
         cluster = ecs._resolve_cluster_name(data.get("cluster", "default"))
         task = ecs._resolve_task(data.get("task", ""), cluster) if cluster else None
         if task and task["lastStatus"] == "RUNNING":
             end(task)
         return original(data)
+
+    def ask(data: Any) -> Any:
+        """The API's StopTask: it says that the task shall stop. STOPPED comes when the last container is gone."""
+        cluster = ecs._resolve_cluster_name(data.get("cluster", "default"))
+        task = ecs._resolve_task(data.get("task", ""), cluster) if cluster else None
+        if task is None or task["lastStatus"] == "STOPPED":
+            return ecs._stop_task(data)
+        with _lock:
+            first = task["desiredStatus"] != "STOPPED"
+            task["desiredStatus"] = "STOPPED"  # whoever is starting it sees that, and leaves no container
+
+        def finish() -> None:
+            if task["lastStatus"] != "RUNNING":
+                task["_starter"].join()
+            else:
+                end(task)
+            task["desiredStatus"] = "RUNNING"  # or ministack takes it for one that it has already stopped
+            ecs._stop_task(data)
+
+        if first:
+            context = contextvars.copy_context()
+            threading.Thread(target=context.run, args=(finish,), daemon=True, name="lastgood-stop").start()
+        return responses.json_response({"task": ecs._sanitize(task)})
+
+    ecs._ACTION_MAP["StopTask"] = ask
 
 
 def _install_failures() -> None:
