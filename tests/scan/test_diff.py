@@ -81,7 +81,7 @@ def test_forward(pushed: Record, clone: tuple[Path, str, str]) -> None:
         "image     1 thing moved\n"
         "\n"
         "commits that come\n"
-        f"  {short} two \N{REPLACEMENT CHARACTER}[2J\n"
+        f"  {short} two \\x1b[2J\n"
         "\n"
         "lost for good\n"
         "  shop.2: RemoveField Item.size\n"
@@ -93,7 +93,7 @@ def test_forward(pushed: Record, clone: tuple[Path, str, str]) -> None:
     assert found["commits"] == {
         "known": True,
         "why": "",
-        "come": [f"{short} two \N{REPLACEMENT CHARACTER}[2J"],
+        "come": [f"{short} two \\x1b[2J"],
         "go": [],
     }
     json.dumps(found)
