@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.docker]
 
 # Nothing of it may be run by a shell, on its way from the button to the release record.
 REASON = 'it\'s "slow"; $(exit 9) `exit 9` --recreate'
-BUILD_STEPS = ["Check out", "Set up lastgood", "Lock check", "Build", "Scan", "Push"]
+BUILD_STEPS = ["Set up lastgood", "Check out", "Lock check", "Build", "Scan", "Push"]
 MIGRATION = """\
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def test_pipeline_releases_the_callers_commit(
     assert first.status == 0, first.text
     assert first.steps == [
         *[("build", step, "success") for step in BUILD_STEPS],
-        ("deploy", "Check out", "success"),
         ("deploy", "Set up lastgood", "success"),
+        ("deploy", "Check out", "success"),
         ("deploy", "Deploy", "success"),
     ]
     release = lastgood("history")[0]
@@ -99,8 +99,8 @@ def test_rollback_by_dispatch_brings_build_and_schema_back(
 
     assert back.status == 0, back.text
     assert back.steps == [
-        ("rollback", "Check out", "success"),
         ("rollback", "Set up lastgood", "success"),
+        ("rollback", "Check out", "success"),
         ("rollback", "Rollback", "success"),
     ]
     assert back.outputs["rollback", "Rollback"]["state"] == "good"
@@ -125,8 +125,8 @@ def test_a_stale_lock_fails_a_pull_request_before_anything_is_built(act: Any, ca
         source.write_text(before, encoding="utf-8")
     assert run.status == 1
     assert run.steps == [
-        ("image", "Check out", "success"),
         ("image", "Set up lastgood", "success"),
+        ("image", "Check out", "success"),
         ("image", "Lock check", "failure"),
     ]
     assert "requirements.txt is stale: run `lastgood lock` and commit it" in run.errors["image", "Lock check"]
