@@ -610,7 +610,17 @@ def test_a_template_that_asks_for_another_environments_database(cloud: Any, more
         ("FAILED", f"the migration could not be started: {reason}")
     ]
     assert cloud.ran == []
+    assert [key for key in cloud.table.items if not key[0].startswith("build#")] == []
     assert cloud.open.items == {}
+
+
+def test_a_delete_from_another_environments_template_stops_nothing(cloud: Any) -> None:
+    """A stack must be deletable, and a template that names another environment must not supersede what runs there."""
+    cloud(request())
+    cloud.service_role = "arn:aws:iam::1:role/lastgood-access/board/scratch/ServiceRole-1"
+    cloud(request("Delete", RequestId=NEXT))
+    assert cloud.stopped == []
+    assert [(one["Status"], one["Reason"]) for one in cloud.answers] == [("SUCCESS", "nothing was done for it")]
 
 
 def test_a_stack_without_a_service_role_is_an_administrators(cloud: Any) -> None:

@@ -44,6 +44,9 @@ def build(tmp_path: Path) -> Build:
                 tree = tmp_path / "trees" / platform / name
                 (tree / name).mkdir(parents=True)
                 (tree / name / "file").write_text(f"{name} of {platform}" * 99, encoding="utf-8")
+                if name == "application":
+                    (tree / "opt/lastgood").mkdir(parents=True)
+                    (tree / "opt/lastgood/manifest.json").write_bytes(b"{}")
                 tar.write([(tree, "")], tree.parent / f"{name}.tar")
                 parts[platform].append(layers.seal(name, tree.parent / f"{name}.tar", method))
         made_from = Commit(COMMIT, COMMIT[:12], "v1-2-gabc", "2026-01-02T03:04:05Z", "https://example.com/shop")
@@ -75,6 +78,7 @@ def test_what_is_written_is_read_again(build: Build, tmp_path: Path, platforms: 
         for kind in ("config", "manifest"):
             assert again.document(kind, variant) == image.document(kind, image.variants[again.variants.index(variant)])
         assert all(layer.blob.is_relative_to(tmp_path / "layout") for layer in variant.layers)
+    assert built.migrations(again) == b"{}"
     if len(platforms) > 1:
         assert again.document("index") == image.document("index")
 
@@ -303,6 +307,13 @@ FORGED: dict[str, tuple[Callable[[Forger], object], str]] = {
     "an instruction for whoever builds on it": (
         lambda one: one.configuration["config"].update(OnBuild=["RUN x"]),
         "its configuration holds 'OnBuild', which is not looked at",
+    ),
+    "another manifest of migrations than the image holds": (
+        lambda one: [
+            part.update({"lastgood.manifest": f"sha256:{'0' * 64}"})
+            for part in (one.manifest["annotations"], one.configuration["config"]["Labels"])
+        ],
+        "the migrations' manifest in it is missing, or not the one that its label names",
     ),
     "no labels": (lambda one: one.configuration.pop("config"), "it has no labels"),
 }

@@ -63,6 +63,12 @@ def test_debian_security_first() -> None:
     assert changes.debian(AFTER, AFTER) == []
 
 
+def test_a_step_back_is_said() -> None:
+    """Debian signed the older version, too: a reviewer has to see it."""
+    (change,) = changes.debian(lock([package("libssl", "3.10")], []), lock([package("libssl", "3.9")], []))
+    assert (change.move, change.reason) == ("3.10 → 3.9", "an older version")
+
+
 def test_debian_of_two_architectures_in_one_stage() -> None:
     before = lock([], [package("libc6", "1", "arm64"), package("libc6", "1", "amd64")])
     after = lock([], [package("libc6", "2", "arm64"), package("libc6", "2", "amd64")])

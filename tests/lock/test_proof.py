@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from lastgood.cli import main
 from lastgood.debian.locks import Lock, Package
 from lastgood.debian.seeds import Seeds
 from lastgood.errors import LastgoodError, Refused, UsageError
@@ -292,3 +293,26 @@ def test_a_lock_cannot_date_itself_back_before_the_bundles_own(own: Seeded, arch
         Seeded(own.seeds, own.file, bundled), archive, kind=UsageError
     )
     assert lock.resolved == "20261124T160000Z"
+
+
+def test_the_bundles_own_locks_are_proven_the_same_way(
+    own: Seeded, archive: Archive, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seeds = own.file.parents[1] / "base.toml"
+    monkeypatch.setenv("LASTGOOD_DEBIAN_MIRROR", address(archive))
+    lock = seeds.with_suffix(".lock")
+    lock.write_text(own.file.read_text(encoding="utf-8"), encoding="utf-8")
+    assert main(["lock-base", "--check", "--seeds", str(seeds)]) == 0
+    assert capsys.readouterr().out == f"{lock} is what Debian signed\n"
+    forged = Seeded(own.seeds, lock)
+    edited(forged, changing("libpq5", sha256="8" * 64))
+    text = lock.read_text(encoding="utf-8")
+    assert main(["lock-base", "--check", "--seeds", str(seeds)]) == 1
+    said = capsys.readouterr().err
+    assert (
+        f"lastgood: {lock} is not what Debian signed: libpq5 17.6-0+deb13u1 (amd64) has the sha256 8888888888888888… in the lock"
+        in said
+    )
+    assert f"or run `lastgood lock-base --seeds {seeds}` and commit what it makes" in said
+    assert lock.read_text(encoding="utf-8") == text
+    assert main(["lock-base", "--check", "--upgrade", "--seeds", str(seeds)]) == 2

@@ -89,6 +89,7 @@ class Launcher:
         self.process = subprocess.Popen(
             [PYTHON, "-W", "error", HERE / "launcher.py", self.path],
             env={"PATH": os.environ["PATH"], "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
@@ -112,10 +113,7 @@ class Launcher:
             return Run(exit_status, stdout.read(), stderr.read())
 
     def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(timeout=30)
-        if self.process.stdout:
-            self.process.stdout.close()
+        self.process.communicate(timeout=30)  # without its standard input it ends
         self.log.close()
 
 

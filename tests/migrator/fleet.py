@@ -147,6 +147,7 @@ class Fleet:
         self.process = subprocess.Popen(
             [PYTHON, str(HERE / "worker.py"), self.path],
             env={"PATH": os.environ["PATH"], "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
@@ -174,10 +175,7 @@ class Fleet:
 
     def stop(self) -> None:
         self.close_workers()
-        self.process.terminate()
-        self.process.wait(timeout=30)
-        if self.process.stdout:
-            self.process.stdout.close()
+        self.process.communicate(timeout=30)  # without its standard input it ends
         self.log.close()
 
 

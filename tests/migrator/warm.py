@@ -1,9 +1,15 @@
-"""What the servers that fork import beforehand: all that a run of the migrator or of Django's migrate does, but what needs settings."""
+"""What the servers that fork have in common.
+
+They import beforehand all that a run of the migrator or of Django's migrate does, but what needs settings, and they end with the tests.
+"""
 
 from __future__ import annotations
 
 import gc
 import pkgutil
+import select
+import socket
+import sys
 from importlib import import_module
 
 MODULES = (
@@ -36,3 +42,9 @@ def up() -> None:
             import_module(module.name)
     gc.collect()
     gc.freeze()
+
+
+def somebody_connects(listener: socket.socket) -> bool:
+    """Wait for it; not so where whoever started us has gone, with our standard input."""
+    ready, _, _ = select.select([listener, sys.stdin], [], [])
+    return sys.stdin not in ready

@@ -636,6 +636,13 @@ def function() -> dict[str, list[Request]]:
         "write builds, or read at large": [
             Request("dynamodb:PutItem", TABLE, {"dynamodb:LeadingKeys": ["build#1"]}),
             Request("dynamodb:GetItem", TABLE),
+            Request("dynamodb:GetItem", TABLE, {"dynamodb:LeadingKeys": ["permission#1"]}),
+        ],
+        "read another project's builds, or take its answers": [
+            Request(
+                "dynamodb:GetItem", arn("dynamodb", "table/lastgood-shop-api"), {"dynamodb:LeadingKeys": ["build#1"]}
+            ),
+            Request("dynamodb:Scan", arn("dynamodb", "table/lastgood-shop-api-open")),
         ],
         "look into another account, or write another's log": [
             Request("cloudformation:DescribeStacks", arn("cloudformation", "stack/shop/1", account="999999999999")),

@@ -171,7 +171,7 @@ FUNCTION = {
         {},
     ),
     "table.get_item": ("dynamodb:GetItem", "dynamodb", "table/lastgood-shop", {"dynamodb:LeadingKeys": "operation#1"}),
-    "table.put_item": (
+    "table.transact_write_items": (
         "dynamodb:PutItem",
         "dynamodb",
         "table/lastgood-shop",
@@ -183,6 +183,16 @@ FUNCTION = {
         "table/lastgood-shop",
         {"dynamodb:LeadingKeys": "operation#1"},
     ),
+    "table.get_item of a build": (
+        "dynamodb:GetItem",
+        "dynamodb",
+        "table/lastgood-shop",
+        {"dynamodb:LeadingKeys": "build#sha256:1"},
+    ),
+    "open.put_item in a transaction": ("dynamodb:PutItem", "dynamodb", "table/lastgood-shop-open", {}),
+    "open.get_item": ("dynamodb:GetItem", "dynamodb", "table/lastgood-shop-open", {}),
+    "open.delete_item": ("dynamodb:DeleteItem", "dynamodb", "table/lastgood-shop-open", {}),
+    "open.scan": ("dynamodb:Scan", "dynamodb", "table/lastgood-shop-open", {}),
 }
 
 
@@ -203,19 +213,20 @@ def function() -> dict[str, Request]:
 
 
 def called_by_the_function() -> set[str]:
-    """The calls in the function's sources: `client("ecs").run_task(…)` and `table().put_item(…)`."""
+    """The calls in the function's sources: `client("ecs").run_task(…)`, `table().get_item(…)`, and `open.get_item` of its own table."""
     found = set()
     for file in (CI / "cloudformation" / "migration_resource").glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Attribute)
-                and isinstance(node.func.value, ast.Call)
-            ):
-                maker = node.func.value
-                if isinstance(maker.func, ast.Name) and maker.func.id == "client":
-                    (service,) = (one.value for one in maker.args if isinstance(one, ast.Constant))
-                    found.add(f"{service!s}.{node.func.attr}")
-                elif isinstance(maker.func, ast.Name) and maker.func.id == "table":
-                    found.add(f"table.{node.func.attr}")
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            maker = node.func.value
+            while isinstance(maker, ast.Attribute):  # table().meta.client
+                maker = maker.value
+            if not (isinstance(maker, ast.Call) and isinstance(maker.func, ast.Name)):
+                continue
+            named = [str(one.value) for one in maker.args if isinstance(one, ast.Constant)]
+            if maker.func.id == "client":
+                found.add(f"{named[0]}.{node.func.attr}")
+            elif maker.func.id == "table":
+                found.add(f"{'open' if named == ['OPEN_OPERATIONS'] else 'table'}.{node.func.attr}")
     return found

@@ -66,6 +66,10 @@ ANSWERS: dict[str, Any] = {
         "Stacks": [{"StackName": "lastgood-board", "CreationTime": NOW, "StackStatus": "UPDATE_COMPLETE"}]
     },
     "cloudformation:GetTemplate lastgood-board": {"TemplateBody": TEMPLATE, "StagesAvailable": ["Original"]},
+    "cloudformation:DescribeStacks lastgood-board-staging": {
+        "Stacks": [{"StackName": "lastgood-board-staging", "CreationTime": NOW, "StackStatus": "CREATE_COMPLETE"}]
+    },
+    "cloudformation:GetTemplate lastgood-board-staging": {"TemplateBody": TEMPLATE, "StagesAvailable": ["Original"]},
     "cloudformation:DescribeStacks board-staging": Refusal(
         "ValidationError", "Stack with id board-staging does not exist"
     ),
@@ -129,6 +133,14 @@ def make() -> MakeFacts:
     def made(answers: dict[str, Any] | None = None, url: str | None = None, **parameters: str) -> Facts:
         known = copy.deepcopy(ANSWERS) | (answers or {})
         known = {name: answer for name, answer in known.items() if answer is not None}
-        return Facts("board", "staging", REGION, url, PARAMETERS | parameters, known, TEMPLATE)
+        return Facts(
+            "board",
+            "staging",
+            REGION,
+            url,
+            PARAMETERS | parameters,
+            known,
+            dict.fromkeys(("lastgood-board", "lastgood-board-staging"), TEMPLATE),
+        )
 
     return made

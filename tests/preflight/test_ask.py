@@ -17,7 +17,7 @@ from lastgood.aws.session import Session
 from lastgood.config.project import Environment
 from lastgood.preflight import ask, examine
 from lastgood.preflight.line import Refusal
-from preflight.conftest import ANSWERS, DATABASE, PARAMETERS, REGION, SECRET_KEY, WRITTEN
+from preflight.conftest import ANSWERS, DATABASE, PARAMETERS, REGION, SECRET_KEY, TEMPLATE, WRITTEN
 
 BEHIND = ("StackName", "RoleName", "SecretId", "QuotaCode")
 SUMMARY = {
@@ -91,7 +91,9 @@ def _template(monkeypatch: pytest.MonkeyPatch) -> None:
             self.name = name
 
         def read_text(self, encoding: str) -> str:
-            return WRITTEN if self.name.endswith("bootstrap.yml") else read(self.name).read_text(encoding=encoding)
+            made = {"bootstrap.yml": WRITTEN, "environment.yml": TEMPLATE}
+            found = made.get(self.name.partition("/")[2])
+            return found if found is not None else read(self.name).read_text(encoding=encoding)
 
     monkeypatch.setattr(ask.bundle, "path", File)
 

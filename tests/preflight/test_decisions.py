@@ -31,7 +31,7 @@ def test_an_account_that_is_ready(make: MakeFacts) -> None:
     assert [(line.what, line.state) for line in lines] == [
         (what, "good")
         for what in (
-            "credentials", "bootstrap", "registry", "role of ECS", "role of load balancing", "subnets", "way out of subnet-a",
+            "credentials", "bootstrap", "access", "registry", "role of ECS", "role of load balancing", "subnets", "way out of subnet-a",
             "way out of subnet-b", "security groups", "DatabaseSecret", "SecretKeySecret", "certificate", "domain", "processors",
             "load balancers",
         )
@@ -61,7 +61,7 @@ def test_what_may_not_be_asked_is_unknown_and_in_nobodys_way(make: MakeFacts) ->
     assert {line.state for line in lines} == {"good", "unknown"}
     assert [line.what for line in lines if line.state == "good"] == ["credentials"]
     assert examine.ready(lines)
-    assert examine.render(lines).splitlines()[-1] == "nothing is in the way of a release; 10 could not be seen"
+    assert examine.render(lines).splitlines()[-1] == "nothing is in the way of a release; 11 could not be seen"
 
 
 def said(lines: list[Any], *, good: bool = False) -> list[tuple[str, str, str, str]]:
@@ -79,6 +79,10 @@ STACK = "cloudformation:DescribeStacks lastgood-board"
              Refusal("RepositoryNotFoundException", "The repository with name 'board' does not exist")},
             [("bootstrap", "wrong", "there is no stack lastgood-board in this account and region", BOOTSTRAP),
              ("registry", "wrong", "there is no repository board in ECR", BOOTSTRAP)],
+        ),
+        (
+            {f"{STACK}-staging": Refusal("ValidationError", "Stack with id lastgood-board-staging does not exist")},
+            [("access", "wrong", "there is no stack lastgood-board-staging in this account and region", BOOTSTRAP)],
         ),
         (
             {STACK: {"Stacks": [{"StackStatus": "ROLLBACK_COMPLETE"}]}},

@@ -51,6 +51,15 @@ def test_failed_leaves_last_good(record: Record, facts: Any) -> None:
     assert last.number == 1
 
 
+def test_the_cause_is_masked_before_it_is_cut(record: Record, facts: Any) -> None:
+    for length in (3980, 3990, 3995):
+        ended = record.failed(
+            begin(record, facts("a")), "x" * length + " redis://:p@ss/word@cache", undone=[], applied=[]
+        )
+        assert len(ended.cause) <= 4000
+        assert "p@s" not in ended.cause
+
+
 def test_a_release_that_has_ended_does_not_fail_afterwards(record: Record, facts: Any) -> None:
     release = begin(record, facts("a"))
     record.good(release, undone=[], applied=[])

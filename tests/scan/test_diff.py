@@ -62,6 +62,8 @@ def pushed(record: Record, facts: Any, clone: tuple[Path, str, str]) -> Record:
     a = replace(facts("a"), commit=first, size=6000, contents=contents("a", "6.0", 5000), migrations=manifest("1"))
     b = replace(facts("b"), commit=second, size=8000, contents=contents("b", "6.1", 7000), version="v2")
     b = replace(b, migrations=manifest("1", "2", lossy="2"))
+    record.put_build(a)
+    record.put_build(b)
     record.good(record.begin("deploy", a, who="ada", reason=""), undone=[], applied=[])
     record.failed(record.begin("deploy", b, who="ada", reason=""), "no", undone=[], applied=[])
     return record
@@ -79,7 +81,7 @@ def test_forward(pushed: Record, clone: tuple[Path, str, str]) -> None:
         "image     1 thing moved\n"
         "\n"
         "commits that come\n"
-        f"  {short} two \N{REPLACEMENT CHARACTER}[2J\n"
+        f"  {short} two \\x1b[2J\n"
         "\n"
         "lost for good\n"
         "  shop.2: RemoveField Item.size\n"
@@ -91,7 +93,7 @@ def test_forward(pushed: Record, clone: tuple[Path, str, str]) -> None:
     assert found["commits"] == {
         "known": True,
         "why": "",
-        "come": [f"{short} two \N{REPLACEMENT CHARACTER}[2J"],
+        "come": [f"{short} two \\x1b[2J"],
         "go": [],
     }
     json.dumps(found)

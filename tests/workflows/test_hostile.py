@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -175,6 +176,28 @@ def test_a_verb_amid_them(stranger: Path, command: str, cloud: str, arguments: s
     elif arguments != "doctor":
         assert done.returncode == 0, done.stderr
     assert ran(stranger) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "scan --layout {}",
+        "push --environment staging --layout {}",
+        "deploy --environment staging --digest sha256:x",
+        "rollback --environment staging --reason x",
+    ],
+)
+def test_beside_an_identity_two_files_are_enough(
+    stranger: Path, command: str, cloud: str, tmp_path: Path, arguments: str
+) -> None:
+    """Those that the workflows check out there."""
+    for name in ("pyproject.toml", "web/manage.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(stranger / name, tmp_path / name)
+    layout = stranger.parent / "layout"
+    extra = SECRETS | {"AWS_ENDPOINT_URL": cloud, "AWS_ACCESS_KEY_ID": "x", "LASTGOOD_CACHE": str(tmp_path / "cache")}
+    done = run([command, *arguments.format(layout).split()], tmp_path, extra)
+    assert ("AccessDenied" in done.stderr) if "staging" in arguments else done.returncode == 0, done.stderr
 
 
 def test_settings_see_what_they_are_given_and_nothing_else(stranger: Path) -> None:

@@ -97,7 +97,7 @@ class ImageSettings(Table, frozen=True, rename="kebab"):
     snapshot: Annotated[
         str | None,
         Meta(
-            description="A dated archive of Debian packages, asked for those that the mirror has no longer.",
+            description="A dated archive of Debian packages, for those that the mirror has no longer. Without it LASTGOOD_DEBIAN_SNAPSHOT.",
             examples=["https://archive.example.org/debian"],
         ),
     ] = None

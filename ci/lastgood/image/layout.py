@@ -10,11 +10,12 @@ asks it.
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,6 +31,7 @@ _NAME = "org.opencontainers.image.ref.name"
 _DOCUMENT = 4 << 20  # bytes: registries take no larger manifest
 _LAYERS = 127  # the most that engines can put over one another
 _OWNERS = 64 << 20
+_MANIFEST = "/opt/lastgood/manifest.json"
 _PACKAGE = re.compile(r"debian:[a-z0-9][a-z0-9+.-]{1,100}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _DESCRIPTOR = frozenset({"mediaType", "digest", "size"})
@@ -138,6 +140,7 @@ def of_commit(image: Image, commit: str) -> None:
 @dataclass(frozen=True)
 class _Reader:
     folder: Path
+    manifests: dict[str, bytes] = field(default_factory=dict)  # diff_id → the migrations' manifest that the layer holds
 
     def refuse(self, what: str) -> NoReturn:
         raise Refused(f"{self.folder} is not a layout that lastgood wrote: {what}; nothing of it was used")
@@ -193,6 +196,9 @@ class _Reader:
         if not name or platform not in ("", name):
             self.refuse("its configuration is for another platform")
         found = self.layers(manifest["layers"], configuration)
+        migrations = [self.manifests[layer.diff_id] for layer in found if layer.diff_id in self.manifests]
+        if not migrations or oci.digest(migrations[-1]) != claims["lastgood.manifest"]:
+            self.refuse("the migrations' manifest in it is missing, or not the one that its label names")
         variant = Variant(
             platform=name,
             digest=oci.digest(body),
@@ -253,7 +259,12 @@ class _Reader:
         layer = Layer(name, file, diff_id, str(described["digest"]), 0, int(described["size"]), media_type)
         try:
             with layers.unpacked(layer) as raw, tarfile.open(fileobj=raw, mode="r:") as archive:
-                size = sum(member.size for member in archive)
+                size = 0
+                for member in archive:
+                    size += member.size
+                    if posixpath.normpath(f"/{member.name}") == _MANIFEST and member.isreg() and member.size <= _OWNERS:
+                        opened = archive.extractfile(member)
+                        self.manifests[diff_id] = opened.read() if opened else b""
         except (UsageError, tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
             self.refuse(str(error).partition(": it is neither")[0])
         return Layer(name, file, diff_id, layer.digest, size, layer.compressed, media_type)
@@ -326,6 +337,8 @@ class _Reader:
                 store.write(target / built.name(kind, position, variant), body)
         if len(parts) > 1:
             store.write(target / "index.json", self.blob(top, "index")[1])
+        above = [self.manifests[layer.diff_id] for layer in parts[0][0].layers if layer.diff_id in self.manifests]
+        store.write(target / built.MIGRATIONS, above[-1])
         variants = []
         for variant, _, _ in parts:
             said = []

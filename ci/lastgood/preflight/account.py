@@ -1,4 +1,4 @@
-"""Who asks, in which account, and what `lastgood bootstrap` made there."""
+"""Who asks, in which account, and what an administrator made there with `lastgood bootstrap`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ def lines(facts: Facts) -> list[Line]:
     found = [_identity(facts)]
     if found[0].state != GOOD:
         return found
-    return [*found, _bootstrap(facts), _registry(facts), *(_linked(facts, name) for name in (ECS, BALANCING))]
+    project = f"lastgood-{facts.project}"
+    found += [_stack(facts, "bootstrap", project), _stack(facts, "access", f"{project}-{facts.environment}")]
+    return [*found, _registry(facts), *(_linked(facts, name) for name in (ECS, BALANCING))]
 
 
 def _identity(facts: Facts) -> Line:
@@ -30,8 +32,8 @@ def _identity(facts: Facts) -> Line:
     )
 
 
-def _bootstrap(facts: Facts) -> Line:
-    what, name = "bootstrap", f"lastgood-{facts.project}"
+def _stack(facts: Facts, what: str, name: str) -> Line:
+    """A stack of an administrator's: what an account has once, or who may do what in the environment."""
     run = f"run `lastgood bootstrap --environment {facts.environment}`"
     unknown = facts.unknown(what, f"cloudformation:DescribeStacks {name}")
     if unknown:
@@ -45,7 +47,7 @@ def _bootstrap(facts: Facts) -> Line:
     template = facts.answer(f"cloudformation:GetTemplate {name}")
     if template is None:
         return Line(what, UNKNOWN, f"{name} is {status}; whether it is of this version can't be seen", run)
-    if str(template["TemplateBody"]).strip() != facts.template.strip():
+    if str(template["TemplateBody"]).strip() != facts.templates.get(name, "").strip():
         return Line(what, WRONG, f"{name} was made by another version of lastgood", run)
     return Line(what, GOOD, f"{name} is {status}, of this version")
 

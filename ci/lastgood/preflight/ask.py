@@ -60,14 +60,19 @@ def facts(session: Session) -> Facts:
         _secrets(asked, parameters, region)
         _entrance(asked, parameters)
         _quotas(asked)
-    bootstrap = with_names(bundle.path("cloudformation/bootstrap.yml").read_text(encoding="utf-8"), session.project)
-    return Facts(session.project, environment.name, region, environment.url, parameters, asked.answers, bootstrap)
+    once, access = (
+        bundle.path(f"cloudformation/{name}.yml").read_text(encoding="utf-8") for name in ("bootstrap", "environment")
+    )
+    project = f"lastgood-{session.project}"
+    templates = {project: with_names(once, session.project), f"{project}-{environment.name}": access}
+    return Facts(session.project, environment.name, region, environment.url, parameters, asked.answers, templates)
 
 
 def _account(session: Session, asked: _Asked) -> None:
-    name = f"lastgood-{session.project}"
-    if asked.ask("cloudformation:DescribeStacks", name, StackName=name):
-        asked.ask("cloudformation:GetTemplate", name, StackName=name, TemplateStage="Original")
+    project = f"lastgood-{session.project}"
+    for name in (project, f"{project}-{session.environment.name}"):
+        if asked.ask("cloudformation:DescribeStacks", name, StackName=name):
+            asked.ask("cloudformation:GetTemplate", name, StackName=name, TemplateStage="Original")
     own = f"{session.project}-{session.environment.name}"
     asked.ask("cloudformation:DescribeStacks", own, StackName=session.environment.stack)
     asked.ask("ecr:DescribeRepositories", repositoryNames=[session.project])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 GOOD, WRONG, NOTE, UNKNOWN = "good", "wrong", "note", "unknown"
@@ -50,7 +50,8 @@ class Facts:
     url: str | None
     parameters: Mapping[str, str]
     answers: Mapping[str, Any]
-    template: str = ""  # bootstrap.yml as this version of lastgood has it
+    # An administrator's stacks by name, as this version of lastgood makes them.
+    templates: Mapping[str, str] = field(default_factory=dict)
 
     def answer(self, name: str) -> Mapping[str, Any] | None:
         """The answer to an operation; None where it was refused or not asked."""

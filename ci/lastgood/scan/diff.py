@@ -15,6 +15,7 @@ from lastgood.record.release import BuildFacts, Release
 from lastgood.record.table import Record
 from lastgood.report.scan import delta
 from lastgood.report.terminal import counted, mapping_lines, megabytes, table
+from lastgood.report.text import line, masked
 from lastgood.scan.contents import Contents, growth
 
 LAST_GOOD = "last-good"
@@ -133,7 +134,7 @@ def render(facts: dict[str, Any]) -> str:
 
 
 def _listed(title: str, lines: list[str]) -> str:
-    return "\n".join([title, *(f"  {line}" for line in lines)]) if lines else ""
+    return "\n".join([title, *(f"  {line(one)}" for one in lines)]) if lines else ""
 
 
 def _side(side: Side) -> dict[str, Any]:
@@ -153,12 +154,8 @@ def _has(folder: Path, sha: str) -> bool:
 
 
 def _lines(text: str | None) -> list[str]:
-    """The lines of what people wrote, without what would move a terminal's cursor."""
-    return [
-        "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in line)
-        for line in (text or "").split("\n")
-        if line
-    ]
+    """The lines of what people wrote, as text."""
+    return [line(masked(one)) for one in (text or "").split("\n") if one]
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
