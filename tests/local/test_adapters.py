@@ -10,6 +10,7 @@ import pytest
 from fixtures import emulator
 from lastgood.local.adapters import (
     balancer,
+    cancel,
     containers,
     custom_resource,
     events,
@@ -224,6 +225,20 @@ def test_verdict_on_a_deployment() -> None:
     assert service.verdict(found, "2") == ""
     assert "Circuit Breaker" in str(service.verdict(found, "3"))
     assert "Circuit Breaker" in str(service.verdict(found, "gone"))
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        ("UPDATE_IN_PROGRESS", "cannot be deleted while in status UPDATE_IN_PROGRESS"),
+        ("UPDATE_ROLLBACK_IN_PROGRESS", "cannot be deleted while in status UPDATE_ROLLBACK_IN_PROGRESS"),
+        ("CREATE_IN_PROGRESS", ""),
+        ("UPDATE_ROLLBACK_FAILED", ""),
+        ("", ""),
+    ],
+)
+def test_which_stack_can_not_be_deleted(status: str, reason: str) -> None:
+    assert cancel.refusal(status) == reason
 
 
 def test_stop_timeout_and_back_off() -> None:
