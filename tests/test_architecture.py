@@ -120,3 +120,15 @@ def test_every_module_that_the_page_names_is_there(name: str) -> None:
     if name == "migrator.state":
         found = [ROOT / "docker/migrator/__init__.py"]
     assert any(one.exists() for one in found)
+
+
+def test_no_python_is_started_that_takes_modules_from_where_it_is_started() -> None:
+    """The folder that the command is called in is a project's, and may hold a pip.py."""
+    starts = []
+    for file in sorted(HOUSE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.List | ast.Tuple) and node.elts and ast.unparse(node.elts[0]) == "sys.executable":
+                option = ast.unparse(node.elts[1]) if len(node.elts) > 1 else ""
+                starts.append((f"{file.relative_to(ROOT)}:{node.lineno}", option))
+    assert starts
+    assert [place for place, option in starts if option not in ("'-I'", "'-P'")] == []

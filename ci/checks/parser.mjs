@@ -14,9 +14,14 @@ function send(message) {
   child.stdin.write(`Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
 }
 
+// Newer than the newest that is published of it: https://github.blog/changelog/2026-09-10-control-github-actions-cache-access-with-cache-mode
+function known(text) {
+  return text.replace(/^( *)cache-mode: (none|read|write|write-only)\b/gm, "$1#");
+}
+
 // It accepts `uses: $/…` but looks only behind `./` for the workflow that is called, whose inputs and outputs it then knows.
 function open(file) {
-  const text = readFileSync(file, "utf8").replace(/(uses: +)\$(\/\.github\/workflows\/)/g, "$1.$2");
+  const text = known(readFileSync(file, "utf8")).replace(/(uses: +)\$(\/\.github\/workflows\/)/g, "$1.$2");
   const textDocument = { uri: pathToFileURL(file).href, languageId: "yaml", version: 1, text };
   send({ method: "textDocument/didOpen", params: { textDocument } });
 }
@@ -26,7 +31,7 @@ function answer({ method, params }) {
   if (method === "workspace/configuration") return params.items.map(() => ({}));
   if (method === "actions/readFile") {
     try {
-      return readFileSync(fileURLToPath(params.path), "utf8");
+      return known(readFileSync(fileURLToPath(params.path), "utf8"));
     } catch {
       return null;
     }

@@ -1,4 +1,4 @@
-"""Checks `.github` with zizmor, GitHub's own parser and the schemas of check-jsonschema. All three must find nothing.
+"""Checks `.github` with zizmor, GitHub's own parser, the schemas of check-jsonschema, and our own rules of trust. All must find nothing.
 
 Usage: python ci/checks/workflows.py [FOLDER]    (the folder that holds `.github`; this repository's, unless told)
 Exit status: 0 nothing found · 1 findings · 2 a checker can't run.
@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import trust
 from node import CannotCheckError, find, last_words, modules, run
 
 HERE = Path(__file__).resolve().parent
@@ -110,10 +111,22 @@ def parser(files: Files) -> list[Finding]:
     return [Finding(files.name(entry["file"]), entry["line"], entry["text"]) for entry in json.loads(done.stdout)]
 
 
+def trusted(files: Files) -> list[Finding]:
+    """Code of a project and an identity never meet in a job."""
+    found = []
+    for file in files.workflows:
+        try:
+            found += [Finding(files.name(str(file)), line, text) for line, text in trust.findings(file)]
+        except (trust.yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+            found.append(Finding(files.name(str(file)), None, f"trust: it can't be read ({type(error).__name__})"))
+    return found
+
+
 CHECKS: tuple[tuple[str, Callable[[Files], list[Finding]]], ...] = (
     ("zizmor", zizmor),
     ("schema", schema),
     ("GitHub's parser", parser),
+    ("trust", trusted),
 )
 
 
@@ -125,7 +138,7 @@ def _program(name: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the three checks; one line each on standard output, findings below it."""
+    """Runs the checks; one line each on standard output, findings below it."""
     status = 0
     try:
         files = Files.of(Path(arguments[0]) if arguments else ROOT)

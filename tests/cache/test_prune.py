@@ -63,11 +63,11 @@ def cache(tmp_path: Path) -> Path:
     folder = tmp_path / "cache"
     for name in ("layers/old", "layers/built", "debs/young.deb", "layers/.part-half-x", "work/shop-left"):
         (folder / name).mkdir(parents=True)
-        (folder / name / "layer.tar").write_bytes(b"x" * 100)
+        (folder / name / "layer.tar.zst").write_bytes(b"x" * 100)
     for name in ("layers/old", "layers/built", "layers/.part-half-x"):
         os.utime(folder / name, (1, 1))
     build = tmp_path / "build.json"
-    data = {"variants": [{"layers": [{"tar": str(folder / "layers/built/layer.tar")}]}]}
+    data = {"variants": [{"layers": [{"blob": str(folder / "layers/built/layer.tar.zst")}]}]}
     build.write_text(json.dumps(data), encoding="utf-8")
     prune.register(folder, build)
     return folder
@@ -129,7 +129,7 @@ if sys.argv[2] == "use":
 remove = store.remove
 def slowly(path):
     if "gone-" in path.name:
-        (path / "layer.tar").unlink()
+        (path / "layer.tar.zst").unlink()
         print("ready", flush=True)
         time.sleep(60)
     remove(path)

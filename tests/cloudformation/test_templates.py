@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -15,7 +16,7 @@ from fixtures.template import Resolved
 from lastgood.deploy import inline
 
 FOLDER = Path(__file__).resolve().parents[2] / "ci" / "cloudformation"
-NAMES = ("bootstrap.yml", "service.yml")
+NAMES = ("bootstrap.yml", "environment.yml", "service.yml")
 
 
 class _Loader(yaml.SafeLoader):
@@ -37,10 +38,6 @@ _Loader.add_multi_constructor("!", _short)
 def read(name: str) -> dict[str, Any]:
     found: dict[str, Any] = yaml.load((FOLDER / name).read_text(encoding="utf-8"), _Loader)  # noqa: S506
     return found
-
-
-def statements(role: dict[str, Any]) -> list[dict[str, Any]]:
-    return [one for policy in role["Properties"]["Policies"] for one in policy["PolicyDocument"]["Statement"]]
 
 
 @pytest.mark.slow
@@ -67,10 +64,10 @@ def test_tasks_run_on_the_processors_that_the_environment_names() -> None:
 
 
 def test_the_function_inside_is_what_the_files_make() -> None:
-    template = (FOLDER / "bootstrap.yml").read_text(encoding="utf-8")
-    source = inline.source()
-    assert inline.render(template, source) == template
-    assert read("bootstrap.yml")["Resources"]["MigrationFunction"]["Properties"]["Code"]["ZipFile"] == source
+    """By its meaning: another Python writes some of it in other letters."""
+    inside = inline.embedded((FOLDER / "bootstrap.yml").read_text(encoding="utf-8"))
+    assert ast.dump(ast.parse(inside)) == ast.dump(ast.parse(inline.source()))
+    assert read("bootstrap.yml")["Resources"]["MigrationFunction"]["Properties"]["Code"]["ZipFile"] == inside
 
 
 def test_a_template_without_its_place() -> None:
@@ -108,20 +105,6 @@ def test_images_and_record_outlive_their_stack() -> None:
         assert (resources[name]["DeletionPolicy"], resources[name]["UpdateReplacePolicy"]) == ("Retain", "Retain")
 
 
-def test_roles_are_passed_to_tasks_only_and_only_the_projects_own() -> None:
-    resources = read("bootstrap.yml")["Resources"]
-    passing = [
-        one
-        for role in ("MigrationRole", "DeployRole")
-        for one in statements(resources[role])
-        if "iam:PassRole" in one["Action"]
-    ]
-    assert len(passing) == 2
-    for one in passing:
-        assert one["Resource"]["Fn::Sub"].endswith(":role/lastgood/${Project}/*")
-        assert one["Condition"] == {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}
-
-
 def test_the_function_hears_of_release_tasks_of_its_project_alone() -> None:
     pattern = read("bootstrap.yml")["Resources"]["ReleaseTaskEnded"]["Properties"]["EventPattern"]
     assert pattern == {
@@ -151,6 +134,15 @@ def test_both_tasks_run_one_image_and_may_write_nowhere_but_in_tmp() -> None:
         assert containers[0][name] == containers[1][name]
     assert containers[0]["User"] == "65532:65532"
     assert containers[0]["ReadonlyRootFilesystem"] is True
+
+
+def statements(role: dict[str, Any]) -> list[dict[str, Any]]:
+    return [one for policy in role["Properties"]["Policies"] for one in policy["PolicyDocument"]["Statement"]]
+
+
+def access(**parameters: str) -> Resolved:
+    given = {"Project": "board", "Environment": "staging", "StackName": "board-staging", "VpcId": "vpc-1"}
+    return Resolved(read("environment.yml"), **given | parameters)
 
 
 def web(**parameters: str) -> dict[str, Any]:
@@ -187,9 +179,9 @@ def test_the_log_outlives_a_creation_that_failed_and_is_not_in_the_next_ones_way
 
 
 def test_no_database_is_asked_before_it_lets_the_tasks_in() -> None:
-    alone = service()
-    assert "DatabaseIngress" not in alone.resources
-    ordered = service(DatabaseSecurityGroup="sg-0a1b2c3d", DatabasePort="5433")
+    """The access stack is there before the first deploy, and lets the group in that it makes itself."""
+    assert "DatabaseIngress" not in access().resources
+    ordered = access(DatabaseSecurityGroup="sg-0a1b2c3d", DatabasePort="5433")
     assert ordered.resources["DatabaseIngress"]["Properties"] == {
         "GroupId": "sg-0a1b2c3d",
         "IpProtocol": "tcp",
@@ -198,11 +190,11 @@ def test_no_database_is_asked_before_it_lets_the_tasks_in() -> None:
         "SourceSecurityGroupId": "<TaskSecurityGroup.GroupId>",
         "Description": "Tasks of board staging",
     }
-    assert ordered.after("Migration") - alone.after("Migration") == {"DatabaseIngress"}
+    assert "AWS::EC2::SecurityGroup" not in {one["Type"] for one in service().resources.values()}
 
 
 CERTIFICATE = {"CertificateArn": "arn:c", "Domain": "board.example.com"}
-LISTENER = {"ListenerArn": "arn:l", "Domain": "board.example.com", "ListenerSecurityGroup": "sg-0a1b2c3d"}
+LISTENER = {"ListenerArn": "arn:l", "Domain": "board.example.com"}
 
 
 @pytest.mark.parametrize(
@@ -221,11 +213,8 @@ def test_the_service_waits_for_what_leads_to_it(parameters: dict[str, str], wait
     assert found.after("Service") & {"Listener", "HttpsListener", "ListenerRule"} == {waits}
     assert found.outputs["Url"] == url
     assert ("Record" in found.resources) == ("HostedZoneId" in parameters)
-    made = {"LoadBalancer", "LoadBalancerSecurityGroup", "Listener"} & set(found.resources)
-    assert len(made) == (0 if "ListenerArn" in parameters else 3)
-    (ingress,) = found.resources["TaskSecurityGroup"]["Properties"]["SecurityGroupIngress"]
-    expected = "sg-0a1b2c3d" if "ListenerArn" in parameters else "<LoadBalancerSecurityGroup.GroupId>"
-    assert ingress["SourceSecurityGroupId"] == expected
+    made = {"LoadBalancer", "Listener"} & set(found.resources)
+    assert len(made) == (0 if "ListenerArn" in parameters else 2)
     unknown = set(re.findall(r"<(\w+)", repr([found.resources, found.outputs]))) - set(found.resources)
     assert unknown == set(), "nothing refers to what is not made"
 
@@ -235,10 +224,6 @@ def test_the_service_waits_for_what_leads_to_it(parameters: dict[str, str], wait
     [
         ({"CertificateArn": "arn:c"}, ["A certificate covers a domain of yours, never the load balancer's own name - set Domain"]),
         ({"HostedZoneId": "Z1"}, ["HostedZoneId is where Domain is pointed at the load balancer - set Domain"]),
-        (
-            LISTENER | {"ListenerSecurityGroup": ""},
-            ["The tasks let nobody in but the load balancer - set ListenerSecurityGroup to its security group"],
-        ),
         (
             LISTENER | {"HostedZoneId": "Z1"},
             ["The load balancer is not this stack's - point the domain at it yourself and leave HostedZoneId empty"],
@@ -250,6 +235,27 @@ def test_what_does_not_go_together_is_refused_before_anything_is_made(
     parameters: dict[str, str], said: list[str]
 ) -> None:
     assert service(**parameters).broken() == said
+
+
+@pytest.mark.parametrize(
+    ("parameters", "source"),
+    [
+        ({}, "<LoadBalancerSecurityGroup.GroupId>"),
+        ({"ListenerArn": "arn:l", "ListenerSecurityGroup": "sg-0a1b2c3d"}, "sg-0a1b2c3d"),
+    ],
+)
+def test_the_tasks_let_in_their_load_balancer_alone(parameters: dict[str, str], source: str) -> None:
+    (ingress,) = access(**parameters).resources["TaskSecurityGroup"]["Properties"]["SecurityGroupIngress"]
+    assert ingress["SourceSecurityGroupId"] == source
+
+
+def test_what_an_administrator_must_say_together() -> None:
+    assert access(ListenerArn="arn:l", HostedZoneId="Z1", GitHubProviderArn="arn:p").broken() == [
+        "GitHubRepositoryId is needed with GitHubProviderArn",
+        "GitHubEnvironment is needed with GitHubProviderArn",
+        "The tasks let nobody in but the load balancer - set ListenerSecurityGroup to its security group",
+        "HostedZoneId is where Domain is pointed at the load balancer - set Domain",
+    ]
 
 
 SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret"
@@ -306,7 +312,6 @@ def test_whatever_key_encrypts_them_opens_secrets_alone() -> None:
          ["", "a/b", f"{SECRET}:a", f"{SECRET}:a-AbCdEf:key", "postgresql://u:p@h/d"]),
         ("CacheUrlSecret", ["", f"{SECRET}:a-AbCdEf"], ["redis://h/0"]),
         ("CacheUrl", ["", "redis://cache.internal:6379/0"], ["redis://:hunter2@cache/0", "rediss://user@cache/0"]),
-        ("DatabaseSecurityGroup", ["", "sg-0123456789abcdef0"], ["default"]),
         ("Domain", ["", "board.example.com"], ["https://board.example.com", "board", "board.example.com/x"]),
     ],
 )  # fmt: skip
@@ -331,7 +336,12 @@ def test_what_the_function_reads_is_what_the_template_sends() -> None:
     assert {"Project", "Environment", "Build", "ImageDigest", "Image", "ManifestSha", "Release"} <= set(sent)
 
 
-LONGEST = {"Project": "p" * 40, "Environment": "e" * 40, "Id": "12345678-1234-1234-1234-123456789012"}
+LONGEST = {
+    "Project": "p" * 40,
+    "Environment": "e" * 40,
+    "StackName": "s" * 128,
+    "Id": "12345678-1234-1234-1234-123456789012",
+}
 LIMITS = {  # what AWS takes, in characters
     ("AWS::ECR::Repository", "RepositoryName"): 256,
     ("AWS::DynamoDB::Table", "TableName"): 255,
@@ -349,6 +359,7 @@ LIMITS = {  # what AWS takes, in characters
     ("AWS::ECS::TaskDefinition", "Family"): 255,
     ("AWS::EC2::SecurityGroup", "GroupName"): 255,
     ("AWS::EC2::SecurityGroup", "GroupDescription"): 255,
+    ("AWS::EC2::SecurityGroupIngress", "Description"): 255,
     ("AWS::ElasticLoadBalancingV2::LoadBalancer", "Name"): 32,
     ("AWS::ElasticLoadBalancingV2::TargetGroup", "Name"): 32,
     ("AWS::SecretsManager::Secret", "Name"): 512,

@@ -15,6 +15,13 @@ from lastgood.config.project import Environment
 from lastgood.deploy import smoke, verify
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+SERVICE_ROLE = "arn:aws:iam::1:role/lastgood-access/board/staging/ServiceRole"
+DECIDED = {
+    "ServiceRoleArn": SERVICE_ROLE,
+    "PermissionsBoundary": "arn:aws:iam::1:policy/lastgood-access/board/staging/Boundary",
+    "LoadBalancerSecurityGroup": "sg-balancer",
+    "TaskSecurityGroup": "sg-tasks",
+}
 
 
 class CloudFormation:
@@ -75,6 +82,7 @@ class CloudFormation:
         )
 
     def create_change_set(self, StackName: str, ChangeSetName: str, **request: Any) -> None:  # noqa: N803
+        assert request["RoleARN"] == SERVICE_ROLE
         self.calls.append(f"change set {request['ChangeSetType']}")
         self.changes[ChangeSetName] = request
         if StackName not in self.stacks:
@@ -104,11 +112,13 @@ class CloudFormation:
     def cancel_update_stack(self, StackName: str) -> None:  # noqa: N803
         self.calls.append("cancel")
 
-    def continue_update_rollback(self, StackName: str, ResourcesToSkip: Sequence[str] = ()) -> None:  # noqa: N803
+    def continue_update_rollback(self, StackName: str, RoleARN: str, ResourcesToSkip: Sequence[str] = ()) -> None:  # noqa: N803
+        assert RoleARN == SERVICE_ROLE
         self.calls.append(" ".join(["continue", *ResourcesToSkip]))
         self.playing = list(self.plays.pop(0))
 
-    def delete_stack(self, StackName: str) -> None:  # noqa: N803
+    def delete_stack(self, StackName: str, RoleARN: str) -> None:  # noqa: N803
+        assert RoleARN == SERVICE_ROLE
         self.calls.append("delete")
         self.playing = [("DELETE_IN_PROGRESS", []), ("DELETE_COMPLETE", [])]
 
@@ -123,6 +133,7 @@ class Account:
 
     def __init__(self, folder: Path, table: Any) -> None:
         self.project = "board"
+        self.cluster = "board_staging"
         self.folder = folder
         self.environment = Environment("staging", "board-staging", url="https://board.example")
         self.cloud = None
@@ -144,7 +155,7 @@ class Account:
         return {"images": [one for one in imageIds if one["imageDigest"] in self.registry]}
 
     def describe_services(self, cluster: str, services: list[str]) -> dict[str, Any]:
-        assert (cluster, services) == ("board-staging", ["board-staging"])
+        assert (cluster, services) == ("board_staging", ["board_staging"])
         deployments = [{"status": "PRIMARY", "rolloutState": self.service[1]}]
         numbers = {"desiredCount": len(self.running), "runningCount": len(self.running)}
         named = {"status": "ACTIVE", "taskDefinition": "definition", "deployments": deployments}
@@ -155,7 +166,7 @@ class Account:
         return {"taskDefinition": {"containerDefinitions": [{"name": "other", "image": "other"}, web]}}
 
     def list_tasks(self, cluster: str, **which: Any) -> dict[str, Any]:
-        assert cluster == "board-staging"
+        assert cluster == "board_staging"
         if "serviceName" not in which and "family" not in which:
             return {"taskArns": self.moving if which["desiredStatus"] == "RUNNING" else []}
         return {"taskArns": [str(number) for number in range(len(self.running))]}
@@ -178,6 +189,7 @@ def account(tmp_path: Path, table: Any, monkeypatch: pytest.MonkeyPatch) -> Acco
     made = Account(tmp_path, table)
     made.patch = monkeypatch
     made.cloudformation.add("lastgood-board", "CREATE_COMPLETE", {}, {"MigrationFunctionArn": "arn:function"})
+    made.cloudformation.add("lastgood-board-staging", "CREATE_COMPLETE", {}, DECIDED)
     monkeypatch.setattr(verify.smoke, "ask", made.ask)
     monkeypatch.setattr(smoke.wait, "__kwdefaults__", smoke.wait.__kwdefaults__ | {"ask": made.ask})
     monkeypatch.setattr("time.sleep", lambda seconds: None)

@@ -33,7 +33,7 @@ def test_closed(url: str | None, parameters: dict[str, str], why: str) -> None:
 def test_nothing_is_deployed_that_could_not_be_asked(account: Any, facts: Any) -> None:
     account.environment = Environment("staging", "board-staging", parameters={"LoadBalancerScheme": "internal"})
     with pytest.raises(UsageError, match=r"^staging can't be asked from the internet"):
-        change.parameters(account, facts("a"), "1")
+        change.parameters(account, facts("a"), "1", dict.fromkeys(change.DECIDED, "a"))
 
 
 @pytest.mark.parametrize("url", ["file:///etc", "ftp://host", "board.example", ""])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from lastgood.config.project import Environment
 from lastgood.deploy import change, rollback, verify
 from lastgood.deploy import deploy as deployer
 from lastgood.deploy import status as reporter
@@ -22,6 +23,12 @@ from lastgood.record.table import Record
 
 Facts = Callable[[str], BuildFacts]
 
+DECIDED = {
+    "ServiceRoleArn": "arn:role",
+    "PermissionsBoundary": "arn:policy",
+    "LoadBalancerSecurityGroup": "sg-1",
+    "TaskSecurityGroup": "sg-2",
+}
 Script = list[tuple[str, list[tuple[str, str, str]]]]
 FORWARD: Script = [
     ("UPDATE_IN_PROGRESS", [("Migration", "UPDATE_IN_PROGRESS", ""), ("Migration", "UPDATE_COMPLETE", "")]),
@@ -805,10 +812,28 @@ def test_an_image_that_was_not_pushed(account: Any, facts: Facts) -> None:
 def test_an_account_without_bootstrap(account: Any, facts: Facts) -> None:
     account.cloudformation.stacks.clear()
     with pytest.raises(UsageError) as error:
-        change.parameters(account, facts("a"), "1")
+        change.parameters(account, facts("a"), "1", {})
     assert str(error.value) == (
         "there is no stack lastgood-board in this account: run `lastgood bootstrap --environment staging`"
     )
+
+
+def test_an_environment_that_nobody_has_decided_about(account: Any, facts: Facts) -> None:
+    """As a branch's `scratch` is, whatever stack and secrets it names."""
+    with pytest.raises(UsageError) as error:
+        change.parameters(account, facts("a"), "1", {})
+    assert str(error.value) == (
+        "nobody has decided about environment staging in this account (LoadBalancerSecurityGroup is unknown): run `lastgood bootstrap "
+        "--environment staging` as an administrator"
+    )
+
+
+def test_what_the_access_stack_decides_goes_into_the_change_set(account: Any, facts: Facts) -> None:
+    given = {"AllowedCidr": "10.0.0.0/8", "TaskSecurityGroup": "sg-mine"}
+    account.environment = Environment("staging", "board-staging", url="https://board.internal", parameters=given)
+    found = change.parameters(account, facts("a"), "1", DECIDED)
+    assert {name: found[name] for name in change.DECIDED} == {name: DECIDED[name] for name in change.DECIDED}
+    assert "AllowedCidr" not in found  # which environment.yml has
 
 
 def test_a_change_set_that_is_refused_changes_nothing(

@@ -18,6 +18,7 @@ import pytest
 from lastgood.cache import store
 from lastgood.config import project
 from lastgood.image import build as builder
+from lastgood.image import layers
 from lastgood.platform import ARM64, native
 from lastgood.python import merge
 
@@ -92,7 +93,7 @@ def answers(image: builder.Image, emulator: Path, tmp_path: Path) -> Iterator[st
         pytest.skip("this machine is arm64 itself")
     (arm,) = [variant for variant in image.variants if variant.platform == ARM64.name]
     for layer in arm.layers:
-        with tarfile.open(layer.tar) as archive:
+        with layers.unpacked(layer) as unpacked, tarfile.open(fileobj=unpacked) as archive:
             archive.extractall(tmp_path)  # noqa: S202  our own layers
     (tmp_path / "emulator").write_bytes(emulator.read_bytes())
     (tmp_path / "emulator").chmod(0o755)

@@ -28,7 +28,7 @@ from lastgood.cache import store
 from lastgood.config import project
 from lastgood.config.project import Project
 from lastgood.errors import LastgoodError, UsageError
-from lastgood.image import assemble, oci, trace
+from lastgood.image import assemble, layers, oci, trace
 from lastgood.image import build as builder
 from lastgood.image.build import Image
 from lastgood.image.dependencies import Dependencies
@@ -105,7 +105,7 @@ def files(image: Image) -> dict[str, bytes]:
     """Every file of the application and static layers."""
     found = {}
     for layer in image.layers[2:]:
-        with tarfile.open(layer.tar) as archive:
+        with layers.unpacked(layer) as unpacked, tarfile.open(fileobj=unpacked) as archive:
             for member in archive:
                 if member.isfile():
                     opened = archive.extractfile(member)
@@ -203,7 +203,7 @@ def test_two_folders_users_and_caches_give_one_digest(make_project: MakeProject)
         second = as_somebody_else(project.load(folder / "deep/two"), folder, 65534)
     assert [layer["diff_id"] for layer in second["layers"]] == [layer.diff_id for layer in first.layers]
     assert second["digest"] == first.digest
-    assert second["layers"][0]["tar"].startswith(str(folder))
+    assert second["layers"][0]["blob"].startswith(str(folder))
 
 
 def test_nothing_changed_makes_nothing(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,7 +372,8 @@ def test_killed_at_any_moment(make_project: MakeProject, where: str) -> None:
     image = builder.build(shop)
     for layer in image.layers:
         assert oci.digest(layer.blob.read_bytes()) == layer.digest
-        assert oci.digest(layer.tar.read_bytes()) == layer.diff_id
+        with layers.unpacked(layer) as unpacked:
+            assert oci.digest(unpacked.read()) == layer.diff_id
     assert image.digest == builder.build(make_project("two", salt)).digest
     assert not list((store.cache() / "work").glob(f"{NAME}-*"))
 
@@ -595,7 +596,11 @@ def test_docker_builds_the_same_from_the_same_file(make_project: MakeProject, en
         header.size = len(stage)
         archive.addfile(header, io.BytesIO(stage))
         for layer in image.layers:
-            archive.add(layer.tar, f"{layer.name}.tar")
+            with layers.unpacked(layer) as unpacked:
+                part = tarfile.TarInfo(f"{layer.name}.tar")
+                part.size = len(unpacked.read())
+                unpacked.seek(0)
+                archive.addfile(part, unpacked)
     context.seek(0)
     theirs, _ = engine.images.build(
         fileobj=context, custom_context=True, target="runtime", network_mode="none", buildargs={"SETTINGS": "shop.settings"},

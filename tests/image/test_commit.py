@@ -135,3 +135,25 @@ def test_no_git(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError) as caught:
         commit.read(repository, allow_dirty=False)
     assert str(caught.value) == "git is not installed: a build is named by its commit; install git"
+
+
+def test_a_folder_that_looks_like_a_bare_repository_brings_no_program(repository: Path) -> None:
+    """Its configuration is a committed file, and names a program that git would start to see what has changed."""
+    bare = repository / "web"
+    for name in ("objects", "refs"):
+        (bare / name).mkdir(parents=True)
+        (bare / name / "keep").touch()
+    (bare / "HEAD").write_text("ref: refs/heads/main\n", encoding="utf-8")
+    ran = repository.parent / f"{repository.name}-ran"
+    (bare / "config").write_text(
+        f"[core]\nrepositoryformatversion = 0\nbare = false\nworktree = ..\nfsmonitor = touch {ran}; false\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(UsageError) as caught:
+        commit.files(bare)
+    assert "safe.bareRepository is 'explicit'" in str(caught.value)
+    with pytest.raises(UsageError):
+        commit.read(bare, allow_dirty=True)
+    assert not ran.exists()
+    git(bare, "status", "--porcelain=v2")
+    assert ran.exists(), "the trap works"

@@ -19,7 +19,7 @@ from lastgood.config.project import Project
 from lastgood.errors import UsageError
 from lastgood.image import build as builder
 from lastgood.image import engine as engine_builder
-from lastgood.image import own
+from lastgood.image import layers, own
 
 import docker
 
@@ -132,7 +132,7 @@ def test_a_build(make_project: MakeProject, engine: Any, base: str) -> None:
     assert image.limits == own.LIMITS
     assert [layer.name for layer in image.layers][-1] == "application"
     assert all("zstd" in layer.media_type or "gzip" in layer.media_type for layer in image.layers)
-    with tarfile.open(image.layers[-1].tar) as archive:
+    with layers.unpacked(image.layers[-1]) as unpacked, tarfile.open(fileobj=unpacked) as archive:
         opened = archive.extractfile("opt/lastgood/manifest.json")
         assert opened is not None
         manifest = json.loads(opened.read())

@@ -18,9 +18,7 @@ CLOUD = LocalCloud("http://127.0.0.1:4566", "localhost:4566", "", "", "", "", ""
 
 def image(method: str, *platforms: str) -> Image:
     """A build of one layer a platform."""
-    layer = Layer(
-        "base", Path("t"), Path("b"), "sha256:d", "sha256:b", 10, 5, f"application/vnd.oci.image.layer.v1.tar+{method}"
-    )
+    layer = Layer("base", Path("b"), "sha256:d", "sha256:b", 10, 5, f"application/vnd.oci.image.layer.v1.tar+{method}")
     variants = tuple(Variant(name, f"sha256:{name}", f"sha256:i{name}", (layer,), 6, 10) for name in platforms)
     return Image("b", "c", "1", "t", "sha256:abc", "sha256:i", "m", 6, 10, (layer,), Path(), variants)
 

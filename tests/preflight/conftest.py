@@ -32,7 +32,8 @@ PARAMETERS = {
     "DesiredCount": "2",
     "Cpu": "256",
 }
-TEMPLATE = "Resources: {}\n"
+WRITTEN = "      RepositoryName: !Ref Project\n      TableName: !Sub lastgood-${Project}\n"  # of bootstrap.yml
+TEMPLATE = "      RepositoryName: board\n      TableName: lastgood-board\n"  # as it was sent: CloudFormation takes over by names
 
 
 def subnet(name: str, zone: str, vpc: str = "vpc-1") -> dict[str, Any]:

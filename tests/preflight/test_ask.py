@@ -9,14 +9,15 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import NoRegionError
 from botocore.model import StringShape
 from botocore.validate import ParamValidator
+from lastgood.aws.errors import explained
 from lastgood.aws.session import Session
 from lastgood.config.project import Environment
-from lastgood.errors import UsageError
 from lastgood.preflight import ask, examine
 from lastgood.preflight.line import Refusal
-from preflight.conftest import ANSWERS, DATABASE, PARAMETERS, REGION, SECRET_KEY, TEMPLATE
+from preflight.conftest import ANSWERS, DATABASE, PARAMETERS, REGION, SECRET_KEY, WRITTEN
 
 BEHIND = ("StackName", "RoleName", "SecretId", "QuotaCode")
 SUMMARY = {
@@ -90,7 +91,7 @@ def _template(monkeypatch: pytest.MonkeyPatch) -> None:
             self.name = name
 
         def read_text(self, encoding: str) -> str:
-            return TEMPLATE if self.name.endswith("bootstrap.yml") else read(self.name).read_text(encoding=encoding)
+            return WRITTEN if self.name.endswith("bootstrap.yml") else read(self.name).read_text(encoding=encoding)
 
     monkeypatch.setattr(ask.bundle, "path", File)
 
@@ -156,8 +157,8 @@ def test_no_region(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     session = Session("board", Environment("staging", "board-staging"))
-    with pytest.raises(UsageError) as error:
+    with pytest.raises(NoRegionError) as error:
         ask.facts(session)
-    assert (
-        str(error.value) == "AWS could not be asked: You must specify a region.; check the credentials and the region"
+    assert str(explained(error.value)) == (
+        "AWS could not be asked: You must specify a region.; check the credentials and the region"
     )

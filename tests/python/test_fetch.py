@@ -100,8 +100,7 @@ def test_a_requirement_without_a_hash(index: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("index")
 def test_a_lock_that_is_no_list_of_requirements(tmp_path: Path) -> None:
     assert refusal(tmp_path, "<<<<<<< ours\n") == (
-        f"{tmp_path}/requirements.txt: pip could not fetch what is locked: ERROR: Invalid requirement: '<<<<<<< ours': Expected package "
-        "name at the start of dependency specifier; mend it and build again"
+        "requirements.txt holds a line that is no requirement ('<<<<<<< ours'): run `lastgood lock`"
     )
 
 
@@ -155,6 +154,31 @@ def test_what_has_no_wheel_comes_as_its_source_and_none_of_its_code_runs(index: 
     lock.write_text(f"alpha==1.0 --hash=sha256:{digest}\n", encoding="utf-8")
     assert module.download(lock, AMD64, tmp_path / "w") == [Source("alpha", "1.0", tmp_path / "w/alpha-1.0.tar.gz")]
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("line", ["alpha @ file://{}", "{}", "file://{}", "-r {}", "-e {}", "alpha @ git+file://{}"])
+def test_no_code_runs_of_a_source_that_is_named_by_its_address(index: Path, tmp_path: Path, line: str) -> None:
+    """pip builds it to read its metadata, here and with all that this process may see."""
+    digest = sdist(index, "alpha", {"setup.py": f"open({str(tmp_path / 'ran')!r}, 'w')\n"})
+    named = line.format(index / "alpha-1.0.tar.gz")
+    said = refusal(tmp_path, f"{named} --hash=sha256:{digest}\n")
+    if line.startswith("alpha"):
+        assert said == (
+            f"requirements.txt names alpha by the address of a source ({named.removeprefix('alpha @ ')}), whose code would run while it is "
+            "fetched: name a wheel, or a version that an index has, in requirements.in, and run `lastgood lock`"
+        )
+    else:
+        assert said == f"requirements.txt holds a line that is no requirement ({named!r}): run `lastgood lock`"
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_wheel_may_be_named_by_its_address(index: Path, tmp_path: Path) -> None:
+    digest = wheel(index, "alpha", "1.0")
+    (file,) = index.glob("alpha-*.whl")
+    lock = tmp_path / "requirements.txt"
+    lock.write_text(f"alpha @ file://{file} --hash=sha256:{digest}\n", encoding="utf-8")
+    assert module.download(lock, AMD64, tmp_path / "w") == []
+    assert [one.name for one in (tmp_path / "w").iterdir()] == [file.name]
 
 
 def test_a_source_with_another_hash(index: Path, tmp_path: Path) -> None:

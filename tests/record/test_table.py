@@ -26,9 +26,11 @@ def test_releases_are_numbered_and_come_newest_first(record: Record, facts: Any)
     assert [one.number for one in record.releases(limit=2)] == [3, 2]
 
 
-def test_a_begun_build_can_be_found_by_its_digest(record: Record, facts: Any) -> None:
-    begin(record, facts("a"))
+def test_a_pushed_build_can_be_found_by_its_digest(record: Record, facts: Any) -> None:
+    record.put_build(facts("a"))
     assert record.build(facts("a").digest) == facts("a")
+    begin(record, facts("b"))
+    assert record.build(facts("b").digest) is None, "who deploys writes no build: that is the push's to do"
     assert record.build("sha256:other") is None
 
 

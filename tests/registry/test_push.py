@@ -30,7 +30,8 @@ def test_everything_is_sent_once(registry: FakeRegistry, make_image: MakeImage) 
     image = make_image("abc", base=BASE, application={"app/a.py": b"1"})
     done = push(image, registry.client)
     total = image.size + (image.folder / "manifest.json").stat().st_size
-    assert done == {"image": f"{registry.client.host}/shop@{image.digest}", "sent": total, "skipped": 0}
+    repository = f"{registry.client.host}/shop"
+    assert done == {"image": f"{repository}@{image.digest}", "repository": repository, "sent": total, "skipped": 0}
     assert registry.received == total
     assert set(registry.blobs) == {image.image_id, *(layer.digest for layer in image.layers)}
     tag = f"abc-{image.digest[7:19]}"

@@ -173,6 +173,6 @@ def test_a_file_that_does_not_compress_weighs_what_it_is(plant: Any) -> None:
 def test_the_second_scan_opens_no_tar(plant: Any) -> None:
     image = plant(base={"etc/a": b"1", "bin/tool": b"\x7fELFbroken"})
     first = layer.read(image.layers[0])
-    image.layers[0].tar.unlink()
+    image.layers[0].blob.unlink()
     assert layer.read(image.layers[0]) == first
     assert first.elves == {}

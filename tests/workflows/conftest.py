@@ -41,6 +41,7 @@ jobs:
     permissions:
       contents: read
       id-token: write
+      attestations: write
     with:
       environment: local
       reason: ${{{{ inputs.reason }}}}
@@ -59,19 +60,29 @@ jobs:
 _STUB = """\
 name: Stand-in
 description: Stands in for {name}
-{outputs}runs:
+{interface}runs:
   using: composite
   steps:
     - shell: bash
       run: {run}
 """
 _PYTHON = "outputs:\n  python-path:\n    description: the interpreter\n    value: {path}\n"
+_INPUT = "inputs:\n  name: {{}}\n  artifact-ids: {{}}\n  path: {{}}\n".replace("{{}}", "{required: false}")
+# What each does instead of what it does on GitHub; an artifact's id is its name here.
+_DONE = {
+    "actions/setup-python": (_PYTHON, "true"),
+    "actions/upload-artifact": (
+        f"{_INPUT}outputs:\n  artifact-id:\n    description: its id\n    value: ${{{{ inputs.name }}}}\n",
+        "mkdir -p ~/artifacts && cp -r '${{ inputs.path }}' ~/artifacts/'${{ inputs.name }}'",
+    ),
+    "actions/download-artifact": (_INPUT, "cp -r ~/artifacts/'${{ inputs.artifact-ids }}' '${{ inputs.path }}'"),
+}
 
 
 def down_level(text: str) -> str:
     """A workflow or action as act understands it: `$/…` by its full name, and no keys that are newer than act."""
     text = re.sub(r"(uses: +)\$/(\S+)", rf"\1{BUNDLE}/\2@{TAG}", text)
-    return re.sub(r"^ +(queue|deployment|cache-mode): .*\n", "", text, flags=re.MULTILINE)
+    return re.sub(r"^ *(queue|deployment|cache-mode): .*\n", "", text, flags=re.MULTILINE)
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -242,13 +253,10 @@ def act(bundle: Path, caller: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def _stand_in(folder: Path, name: str) -> Path:
     if not folder.exists():
         folder.mkdir(parents=True)
-        python = _PYTHON.format(path=Path(sys.base_prefix) / "bin/python3")
         # act copies the tree in place of a checkout; nobody is to reach for AWS.
-        text = _STUB.format(
-            name=name,
-            outputs=python if name == "actions/setup-python" else "",
-            run="exit 1" if name.startswith("aws-") else "true",
-        )
+        interface, command = _DONE.get(name, ("", "exit 1" if name.startswith("aws-") else "true"))
+        interface = interface.replace("{path}", str(Path(sys.base_prefix) / "bin/python3"))
+        text = _STUB.format(name=name, interface=interface, run=command)
         (folder / "action.yml").write_text(text, encoding="utf-8")
         commit(folder, name)
     return folder

@@ -1,8 +1,10 @@
-"""ci/checks/workflows.py: this repository passes, and each of its three checks can fail."""
+"""ci/checks/workflows.py: this repository passes, and each of its checks can fail."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +26,7 @@ on:
         description: A folder
 
 permissions: {}
+cache-mode: none
 
 jobs:
   look:
@@ -81,6 +84,7 @@ def test_this_repository_has_no_findings(workflows: ModuleType, capsys: pytest.C
         f"✓ zizmor: {files} files, no findings",
         f"✓ schema: {files} files, no findings",
         f"✓ GitHub's parser: {files} files, no findings",
+        f"✓ trust: {files} files, no findings",
     ]
 
 
@@ -92,6 +96,7 @@ def test_the_planted_workflow_is_good_before_a_mistake_is_planted(check: Check) 
             "✓ zizmor: 1 files, no findings",
             "✓ schema: 1 files, no findings",
             "✓ GitHub's parser: 1 files, no findings",
+            "✓ trust: 1 files, no findings",
         ],
     )
 
@@ -103,9 +108,10 @@ def test_zizmor_finds_an_injection(check: Check) -> None:
         1,
         [
             "✗ zizmor: 1 files, 1 findings",
-            "  .github/workflows/planted.yml:26: template-injection: code injection via template expansion",
+            "  .github/workflows/planted.yml:27: template-injection: code injection via template expansion",
             "✓ schema: 1 files, no findings",
             "✓ GitHub's parser: 1 files, no findings",
+            "✓ trust: 1 files, no findings",
         ],
     )
 
@@ -125,7 +131,8 @@ def test_githubs_parser_finds_a_context_that_does_not_exist(check: Check) -> Non
             "✓ zizmor: 1 files, no findings",
             "✓ schema: 1 files, no findings",
             "✗ GitHub's parser: 1 files, 1 findings",
-            "  .github/workflows/planted.yml:25: Unrecognized named-value: 'inputz'",
+            "  .github/workflows/planted.yml:26: Unrecognized named-value: 'inputz'",
+            "✓ trust: 1 files, no findings",
         ],
     )
 
@@ -151,6 +158,116 @@ jobs:
     assert (
         "  .github/workflows/calling.yml:10: Invalid input, foldr is not defined in the referenced workflow." in lines
     )
+
+
+# A mistake in one of our own workflows: (file, what is replaced, by what), and what is said of it.
+MISTAKES: dict[str, tuple[str, str, str, str]] = {
+    "an identity for the job that builds": (
+        "build",
+        "      contents: read # to check out your repository",
+        "      contents: read\n      id-token: write",
+        "trust: job build runs the project's code: its permissions must be `contents: read` alone",
+    ),
+    "an identity for all that pipeline.yml calls": (
+        "pipeline",
+        "    permissions:\n      contents: read # to check out your repository\n",
+        "    permissions:\n      contents: read\n      id-token: write\n",
+        "trust: job build runs the project's code: its permissions must be `contents: read` alone",
+    ),
+    "a build beside an identity": (
+        "push",
+        "        run: lastgood scan",
+        "        run: lastgood build && lastgood scan",
+        "trust: job push has an identity, and runs something else than `lastgood scan|push|deploy|rollback|status|history`",
+    ),
+    "a command in a command": (
+        "push",
+        '--environment "$ENVIRONMENT" --against last-good',
+        '--environment "$(python manage.py environment)"',
+        "trust: job push has an identity, and runs something else than `lastgood scan|push|deploy|rollback|status|history`",
+    ),
+    "a script of the project": (
+        "deploy",
+        "        run: lastgood deploy",
+        "        run: ./deploy",
+        "trust: job deploy has an identity, and runs something else than `lastgood scan|push|deploy|rollback|status|history`",
+    ),
+    "an action of the project": (
+        "deploy",
+        "      - name: Deploy\n",
+        "      - name: Prepare\n        uses: ./.github/actions/prepare\n\n      - name: Deploy\n",
+        "trust: job deploy has an identity, and uses ./.github/actions/prepare, which is not known to run no code of a project",
+    ),
+    "all files beside an identity": (
+        "rollback",
+        "            manage.py\n",
+        "            manage.py\n            app\n",
+        "trust: job rollback has an identity, and checks out more than manage.py and pyproject.toml",
+    ),
+    "submodules beside an identity": (
+        "rollback",
+        "          persist-credentials: false\n",
+        "          persist-credentials: false\n          submodules: true\n",
+        "trust: job rollback has an identity, and checks out more than manage.py and pyproject.toml",
+    ),
+    "credentials for the job that builds": (
+        "build",
+        "      - name: Lock check\n",
+        "      - name: Assume\n        uses: aws-actions/configure-aws-credentials@v6\n\n      - name: Lock check\n",
+        "trust: job build runs the project's code: it can have no environment, secret or credentials",
+    ),
+    "a secret for the job that builds": (
+        "build",
+        "        run: lastgood lock --check --prove\n",
+        "        env:\n          TOKEN: ${{ secrets.INDEX }}\n        run: lastgood lock --check --prove\n",
+        "trust: job build runs the project's code: it can have no environment, secret or credentials",
+    ),
+    "an environment for the job that builds": (
+        "pull-request",
+        "    timeout-minutes: 30\n",
+        "    timeout-minutes: 30\n    environment: production\n",
+        "trust: job image runs the project's code: it can have no environment, secret or credentials",
+    ),
+    "every secret for the job that builds": (
+        "pipeline",
+        "    uses: $/.github/workflows/build.yml\n",
+        "    uses: $/.github/workflows/build.yml\n    secrets: inherit\n",
+        "trust: job build hands every secret on: name those that are needed",
+    ),
+    "the cache": (
+        "deploy",
+        "cache-mode: none",
+        "cache-mode: write",
+        "trust: it can reach the cache: add `cache-mode: none`",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_of_trust_is_found(workflows: ModuleType, tmp_path: Path, name: str) -> None:
+    file, before, after, said = MISTAKES[name]
+    shutil.copytree(ROOT / ".github", tmp_path / ".github")
+    planted = tmp_path / f".github/workflows/{file}.yml"
+    text = planted.read_text(encoding="utf-8")
+    assert text.count(before) == 1
+    planted.write_text(text.replace(before, after), encoding="utf-8")
+    found = workflows.trusted(workflows.Files.of(tmp_path))
+    assert [one.file for one in found] == [f".github/workflows/{file}.yml"] * len(found)
+    assert said in [one.text for one in found]
+
+
+@pytest.mark.parametrize("name", ["build", "push", "deploy", "rollback", "pull-request"])
+def test_a_set_up_behind_the_checkout_is_found(workflows: ModuleType, tmp_path: Path, name: str) -> None:
+    shutil.copytree(ROOT / ".github", tmp_path / ".github")
+    planted = tmp_path / f".github/workflows/{name}.yml"
+    text = planted.read_text(encoding="utf-8")
+    step = re.search(r"      - name: Set up lastgood.*?\n\n", text, re.DOTALL)
+    assert step
+    text = text.replace(step.group(), "")
+    end = text.index("\n\n", text.index("uses: actions/checkout")) + 2
+    planted.write_text(text[:end] + step.group() + text[end:], encoding="utf-8")
+    (found,) = workflows.trusted(workflows.Files.of(tmp_path))
+    assert found.text.endswith("sets lastgood up after the checkout: set it up before")
 
 
 def test_nothing_to_check_is_not_nothing_found(

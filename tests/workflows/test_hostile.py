@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -26,9 +29,18 @@ SETTINGS = """
 from pathlib import Path
 BASE_DIR = Path(__file__).resolve().parent.parent
 SECRET_KEY, USE_TZ, STATIC_URL, STATIC_ROOT = "x", True, "/static/", BASE_DIR.parent / "static"
+import json, os
+with open({seen!r}, "a") as file:
+    file.write(json.dumps(dict(os.environ)) + "\\n")
 INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth"]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 """
+
+
+# What a job with an identity has in its environment.
+SECRETS = dict.fromkeys(
+    ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "GH_TOKEN"), "canary"
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +57,12 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / f"lastgood/{name}.py").write_text(trap, encoding="utf-8")
     (root / "web/manage.py").touch()
     (root / "web/shop/__init__.py").touch()
-    (root / "web/shop/settings.py").write_text(SETTINGS, encoding="utf-8")
+    seen = str(root.parent / "seen")
+    (root / "web/shop/settings.py").write_text(SETTINGS.replace("{seen!r}", repr(seen)), encoding="utf-8")
     (root / "pyproject.toml").write_text(
-        '[tool.lastgood]\nproject = "shop"\napp = "web"\nsettings = "shop.settings"\n', encoding="utf-8"
+        '[tool.lastgood]\nproject = "shop"\napp = "web"\nsettings = "shop.settings"\n'
+        '[tool.lastgood.environments.staging]\nregion = "eu-central-1"\n',
+        encoding="utf-8",
     )
     entries = merge.entries((ROOT / "requirements.txt").read_text(encoding="utf-8"))
     wanted = [entry for entry in entries if entry.name in ("asgiref", "django", "sqlparse")]
@@ -89,6 +104,27 @@ def command(stranger: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"{(folder / 'path').read_text(encoding='utf-8').strip()}/lastgood"
 
 
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[str]:
+    """The address of an AWS that answers everything with a refusal."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = b'{"__type": "AccessDenied", "message": "no"}'
+            self.send_response(400)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 def ran(stranger: Path) -> list[str]:
     """The stand-ins that ran."""
     file = stranger.parent / "ran"
@@ -112,22 +148,44 @@ def test_the_command_is_set_up_amid_them(stranger: Path, command: str) -> None:
     [
         "lock",
         "lock --check --prove",
-        "build",
+        "build --layout ../layout",
         "scan",
-        "deploy --environment local",
-        "rollback --environment local --reason x",
-        "status",
+        "scan --layout ../layout",
+        "sbom",
+        "scan --environment staging --layout ../layout --against last-good",
+        "push --environment staging",
+        "push --environment staging --layout ../layout",
+        "deploy --environment staging",
+        "rollback --environment staging --reason x",
+        "status --environment staging",
+        "history --environment staging",
+        "cache",
+        "doctor",
     ],
 )
-def test_a_verb_amid_them(stranger: Path, command: str, arguments: str) -> None:
-    """Whatever it comes to: there is no cloud here, and nothing to release."""
-    done = run([command, *arguments.split()], stranger, {})
+def test_a_verb_amid_them(stranger: Path, command: str, cloud: str, arguments: str) -> None:
+    """Whatever it comes to: the cloud refuses all that it is asked for."""
+    extra = SECRETS | {"AWS_ENDPOINT_URL": cloud, "AWS_ACCESS_KEY_ID": "x"}
+    done = run([command, *arguments.split()], stranger, extra)
     if arguments == "lock":
         assert done.returncode == 0, done.stderr
         commit(stranger, "Locked")
-    elif not arguments.startswith(("deploy", "rollback", "status")):
+    elif "staging" in arguments:
+        assert "AccessDenied" in done.stderr, done.stderr
+    elif arguments != "doctor":
         assert done.returncode == 0, done.stderr
     assert ran(stranger) == []
+
+
+def test_settings_see_what_they_are_given_and_nothing_else(stranger: Path) -> None:
+    """Of the environment. What the account can read, a process of it can read, too: so the job that builds has nothing to read."""
+    seen = [json.loads(line) for line in (stranger.parent / "seen").read_text(encoding="utf-8").splitlines()]
+    assert seen
+    for environment in seen:
+        assert "canary" not in str(environment)
+        assert set(environment) - {"_", "PWD", "SHLVL", "OLDPWD"} == {
+            "DJANGO_SETTINGS_MODULE", "LC_ALL", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED", "PYTHONHOME", "PYTHONPATH",
+        }  # fmt: skip
 
 
 def test_every_workflow_sets_the_command_up_before_it_checks_out() -> None:

@@ -15,7 +15,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.docker]
 
 # Nothing of it may be run by a shell, on its way from the button to the release record.
 REASON = 'it\'s "slow"; $(exit 9) `exit 9` --recreate'
-BUILD_STEPS = ["Set up lastgood", "Check out", "Lock check", "Build", "Scan", "Push"]
+STEPS = [
+    *[
+        ("build", step)
+        for step in ("Set up lastgood", "Check out", "Lock check", "Build", "Name the artifact", "Hand over")
+    ],
+    *[("push", step) for step in ("Set up lastgood", "Check out", "Take over", "Scan", "Push", "Attest")],
+    *[("deploy", step) for step in ("Set up lastgood", "Check out", "Deploy")],
+]
 MIGRATION = """\
 from __future__ import annotations
 
@@ -51,12 +58,7 @@ def test_pipeline_releases_the_callers_commit(
     first: Any, caller: Path, cloud: Mapping[str, Any], lastgood: Callable[..., Any]
 ) -> None:
     assert first.status == 0, first.text
-    assert first.steps == [
-        *[("build", step, "success") for step in BUILD_STEPS],
-        ("deploy", "Set up lastgood", "success"),
-        ("deploy", "Check out", "success"),
-        ("deploy", "Deploy", "success"),
-    ]
+    assert first.steps == [(*step, "success") for step in STEPS]
     release = lastgood("history")[0]
     name = release["commit"][:12]
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", digest(first))
@@ -69,7 +71,9 @@ def test_pipeline_releases_the_callers_commit(
         "who": "rosa",
         "reason": REASON,
     }
-    assert first.outputs["build", "Push"]["image"] == f"{cloud['registry']}/board@{digest(first)}"
+    assert first.outputs["push", "Push"]["digest"] == digest(first)
+    assert first.outputs["push", "Scan"]["compressed"] == first.outputs["build", "Build"]["size"]
+    assert first.outputs["push", "Push"]["image"] == f"{cloud['registry']}/board@{digest(first)}"
     deployed = first.outputs["deploy", "Deploy"]
     assert (deployed["number"], deployed["state"], deployed["url"]) == ("1", "good", cloud["site"])
     assert first.summaries["deploy", "Deploy"] == f"```text\nrelease 1 is good: build {name} in local\n```\n\n"

@@ -6,7 +6,7 @@ import functools
 import threading
 from typing import Any
 
-from lastgood.aws import local_cloud
+from lastgood.aws import calls, local_cloud
 from lastgood.aws.local_cloud import LocalCloud
 from lastgood.config.project import Environment, Project
 from lastgood.errors import UsageError
@@ -37,14 +37,20 @@ class Session:
             raise UsageError("the local cloud is not up: run `lastgood local up`")
         return cls(project.name, settings, cloud)
 
+    @property
+    def cluster(self) -> str:
+        """The name of the environment's cluster, service and tasks. Names have no underscore, so no two environments share it."""
+        return f"{self.project}_{self.environment.name}"
+
     @functools.cached_property
     def _boto(self) -> Any:
         import boto3
 
         make: Any = boto3.Session
-        if self.cloud:
-            return make(aws_access_key_id="local", aws_secret_access_key="local", region_name=self.cloud.region)  # noqa: S106
-        return make(region_name=self.environment.region)
+        keys = {"aws_access_key_id": "local", "aws_secret_access_key": "local"} if self.cloud else {}
+        made = make(region_name=self.cloud.region if self.cloud else self.environment.region, **keys)
+        calls.note(made)
+        return made
 
     def _settings(self) -> dict[str, Any]:
         from botocore.config import Config

@@ -138,7 +138,7 @@ def in_use(folder: Path) -> set[Path]:
     for link in (folder / _ROOTS).glob("*"):
         try:
             data = json.loads(link.read_bytes())
-            paths = [Path(layer["tar"]).parent for one in data["variants"] for layer in one["layers"]]
+            paths = [Path(layer["blob"]).parent for one in data["variants"] for layer in one["layers"]]
         except FileNotFoundError:
             link.unlink()
         except (OSError, ValueError, KeyError, TypeError):

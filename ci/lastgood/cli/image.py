@@ -11,11 +11,23 @@ from lastgood.errors import Refused
 
 if TYPE_CHECKING:
     from lastgood.config.project import Project
+    from lastgood.image.built import Image
+
+_LAYOUT = option(
+    "--layout",
+    metavar="FOLDER",
+    help="the image of that OCI layout, every byte of it checked, instead of this machine's last build",
+)
 
 
 @verb(
     flag("--allow-dirty", help="also with changes that are not committed"),
     flag("--load", help="load the image into the Docker engine, too"),
+    option(
+        "--layout",
+        metavar="FOLDER",
+        help="write the image as an OCI layout, too: what --layout of scan and push take",
+    ),
     flag("--explain", help="build nothing; show what each step of trimming saves"),
 )
 def build(options: argparse.Namespace) -> None:
@@ -31,6 +43,12 @@ def build(options: argparse.Namespace) -> None:
         shown.note(f"{image.build}, {megabytes(image.size)}")
         for limit in image.limits:
             say(f"· not guaranteed: {limit}")
+    if options.layout:
+        from lastgood.image import layout
+
+        with step("OCI layout") as shown:
+            layout.write(image, Path(options.layout))
+            shown.note(options.layout)
     if options.load:
         with step("load into Docker") as shown:
             shown.note(builder.load(image, f"{project.name}:{image.build}"))
@@ -39,6 +57,21 @@ def build(options: argparse.Namespace) -> None:
     ]
     result(options, image.as_dict(), "\n".join([f"build {image.build}", *lines, image.digest]))
     return None
+
+
+def _built(options: argparse.Namespace, project: Project) -> Image:
+    """The build that a command is about: that of --layout, every byte of it checked, else the last one of this machine."""
+    from lastgood.image import build as builder
+    from lastgood.report.terminal import step
+
+    if not options.layout:
+        return builder.last(project.state)
+    from lastgood.image import layout
+
+    with step("check the layout") as shown:
+        image = layout.read(Path(options.layout), project.state)
+        shown.note(image.digest)
+    return image
 
 
 def _explain(options: argparse.Namespace, project: Project) -> None:
@@ -54,6 +87,7 @@ def _explain(options: argparse.Namespace, project: Project) -> None:
 
 @verb(
     environment,
+    _LAYOUT,
     option(
         "--against",
         metavar="BUILD",
@@ -76,14 +110,13 @@ def _explain(options: argparse.Namespace, project: Project) -> None:
 def scan(options: argparse.Namespace) -> None:
     """weigh the last build and say why it grew; find what it lacks to run, and what must not be in it"""
     from lastgood.deploy.place import Place
-    from lastgood.image import build as builder
     from lastgood.report import github, sarif, terminal, treemap
     from lastgood.report import scan as report
     from lastgood.scan import against, measure
     from lastgood.scan.findings import RULES
 
     project = load(options)
-    image = builder.last(project.state)
+    image = _built(options, project)
     chosen = against.options(
         project.image,
         project.state / "builds",
@@ -126,19 +159,26 @@ def sbom(options: argparse.Namespace) -> None:
         print(in_json(body), end="", flush=True)
 
 
-@verb(environment)
+@verb(
+    environment,
+    _LAYOUT,
+    option("--commit", default="", metavar="SHA", help="refuse a build that does not say it was made from that commit"),
+)
 def push(options: argparse.Namespace) -> None:
     """push the last build to the environment's registry, only what is missing there"""
     from lastgood.cache import store
     from lastgood.deploy.place import Place
-    from lastgood.image import build as builder
     from lastgood.local import handover
     from lastgood.registry import ecr, pushed
     from lastgood.registry import push as pusher
     from lastgood.scan import contents
 
     project = load(options)
-    image = builder.last(project.state)
+    image = _built(options, project)
+    if options.commit:
+        from lastgood.image import layout
+
+        layout.of_commit(image, options.commit)
     place = Place.of(project, options.environment)
     with store.using(store.cache()):
         facts = pusher.push(image, ecr.find(place.session))

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lastgood import bundle
 from lastgood.aws.session import Session
 from lastgood.deploy import reach
+from lastgood.deploy.access import ONLY_HERE
 from lastgood.deploy.place import Place
 from lastgood.deploy.progress import Progress
 from lastgood.deploy.stack import DONE, ChangeSet, Event, Stack
 from lastgood.errors import LastgoodError, UsageError
 from lastgood.record.release import BuildFacts
 from lastgood.report.terminal import counted, step
+
+DECIDED = (
+    "LoadBalancerSecurityGroup",
+    "TaskSecurityGroup",
+    "PermissionsBoundary",
+)  # outputs of the access stack, for service.yml
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ def prepare(place: Place, wanted: Wanted) -> ChangeSet | None:
     """The change set that brings the stack to what is wanted; None where it is there already. Nothing is executed."""
     template = bundle.path("cloudformation/service.yml").read_text(encoding="utf-8")
     tags = {"lastgood:project": place.session.project, "lastgood:environment": place.name}
-    values = parameters(place.session, wanted.build, wanted.release)
+    values = parameters(place.session, wanted.build, wanted.release, place.stack.decided)
     values["AcceptLoss"] = "yes" if wanted.accept_loss else "no"
     values["LeaveAhead"] = "yes" if wanted.leave_ahead else "no"
     return place.stack.prepare(template, values, tags)
@@ -84,10 +91,10 @@ def remove(place: Place, progress: Progress, show: Callable[[list[Event]], None]
             raise LastgoodError(f"the stack could not be deleted, it is {status}: look at its events in CloudFormation")
 
 
-def parameters(session: Session, build: BuildFacts, release: str) -> dict[str, str]:
-    """The values for service.yml.
+def parameters(session: Session, build: BuildFacts, release: str, decided: Mapping[str, str]) -> dict[str, str]:
+    """The values for service.yml; `decided` are the outputs of the environment's access stack.
 
-    Raises UsageError where the account was not bootstrapped, or where what is deployed could not be asked how it is.
+    Raises UsageError where account or environment were not bootstrapped, or where what is deployed could not be asked how it is.
     """
     account = Stack.of_account(session)
     function = account.outputs().get("MigrationFunctionArn")
@@ -95,20 +102,31 @@ def parameters(session: Session, build: BuildFacts, release: str) -> dict[str, s
         raise UsageError(
             f"there is no stack {account.name} in this account: run `lastgood bootstrap --environment {session.environment.name}`"
         )
+    missing = [name for name in DECIDED if name not in decided]
+    if missing:
+        raise UsageError(
+            f"nobody has decided about environment {session.environment.name} in this account ({missing[0]} is unknown): run `lastgood "
+            f"bootstrap --environment {session.environment.name}` as an administrator"
+        )
     own = dict(session.cloud.parameters) if session.cloud else {}
     own |= session.environment.parameters
     problem = reach.closed(session.environment.name, session.environment.url, own)
     if problem:
         raise UsageError(problem)
-    return own | {
-        "Project": session.project,
-        "Environment": session.environment.name,
-        "Image": build.image,
-        "ImageDigest": build.digest,
-        "Build": build.build,
-        "Commit": build.commit,
-        "Version": build.version,
-        "ManifestSha": build.manifest_sha,
-        "Release": release,
-        "ServiceToken": function,
-    }
+    own = {name: value for name, value in own.items() if name not in ONLY_HERE}
+    return (
+        own
+        | {name: decided[name] for name in DECIDED}
+        | {
+            "Project": session.project,
+            "Environment": session.environment.name,
+            "Image": build.image,
+            "ImageDigest": build.digest,
+            "Build": build.build,
+            "Commit": build.commit,
+            "Version": build.version,
+            "ManifestSha": build.manifest_sha,
+            "Release": release,
+            "ServiceToken": function,
+        }
+    )

@@ -3,10 +3,12 @@
 Inline, and not as a package on S3: a package needs a bucket and an upload before the stack that would make them, an update notices it only
 by a new key, and a stack that rolls back needs the old object still there. Inline, the function is a part of the template: reviewed,
 deployed and rolled back with it. The price is room. Lambda takes 4 MB, zipped (CloudFormation has no limit of 4,096 characters since 2022),
-but a template that is sent without a bucket may have 51,200 bytes in all, which a test watches.
+but a template that is sent without a bucket may have 51,200 bytes in all, which a test watches. So what explains the code stays behind:
+docstrings, comments and types are left out, and a level of indentation is one space. It is still the code, not a packed one: who looks at
+the template, at the function in the console or at a traceback reads what runs.
 
-CloudFormation makes one file of what is inline, so the modules are joined into one that reads like any other. For that they import one
-another only by `from .module import name` at the top, without `as`, and no two of them give one name at the top level to different things.
+CloudFormation makes one file of what is inline, so the modules are joined into one. For that they import one another only by
+`from .module import name` at the top, without `as`, and no two of them give one name at the top level to different things.
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ from graphlib import TopologicalSorter
 
 from lastgood import bundle
 
-_BLOCK = re.compile(r"(?P<head>(?P<indent> +)ZipFile: \|\n)(?:(?P=indent) {2}.*\n|\n)+")
+_BLOCK = re.compile(r"(?P<head>(?P<indent> +)ZipFile: \|\n)(?:(?P=indent) .*\n|\n)+")
+_LEVELS = re.compile(r"^(?: {4})+", re.MULTILINE)
+_EMPTY = re.compile(r"\n{2,}")
+_HEAD = "# ci/cloudformation/migration_resource, joined by `python -m lastgood.deploy.inline`: there it is explained.\n"
 
 
 def render(template: str, source: str) -> str:
@@ -30,8 +35,14 @@ def render(template: str, source: str) -> str:
         raise ValueError(
             "bootstrap.yml has no `ZipFile: |` block: restore it, then run python -m lastgood.deploy.inline"
         )
-    code = textwrap.indent(source.rstrip("\n") + "\n", found["indent"] + "  ", lambda line: bool(line.strip()))
+    code = textwrap.indent(source.rstrip("\n") + "\n", found["indent"] + " ", lambda line: bool(line.strip()))
     return f"{template[: found.start()]}{found['head']}{code}\n{template[found.end() :]}"
+
+
+def embedded(template: str) -> str:
+    """The function's code as the template has it; empty where it has none."""
+    found = _BLOCK.search(template)
+    return textwrap.dedent(found[0].partition("\n")[2]).rstrip("\n") + "\n" if found else ""
 
 
 def source() -> str:
@@ -41,12 +52,11 @@ def source() -> str:
 
 
 def joined(modules: Mapping[str, str]) -> str:
-    """One module of several (name → text): the docstring of `__init__`, all imports, and each after those that it uses.
+    """One module of several (name → text): all imports, and then each module after those that it uses.
 
     Raises ValueError, with module and line, for what would not be the same in one module.
     """
-    trees = {name: ast.parse(text) for name, text in modules.items()}
-    documented = ast.get_docstring(trees.pop("__init__"), clean=False) or ""
+    trees = {name: ast.parse(text) for name, text in modules.items() if name != "__init__"}
     uses = {name: list(_used(name, tree, trees)) for name, tree in trees.items()}
     owners: dict[str, str] = {}
     for module, tree in trees.items():
@@ -54,10 +64,8 @@ def joined(modules: Mapping[str, str]) -> str:
             if name in owners:
                 raise ValueError(f"{name} is of {owners[name]}.py and of {module}.py: give one of them another name")
             owners[name] = module
-    head = f'"""{documented}"""\n\nfrom __future__ import annotations\n\n{_imports(trees)}'
-    return head + "\n".join(
-        _section(name, modules[name], trees[name]) for name in TopologicalSorter(uses).static_order()
-    )
+    order = TopologicalSorter(uses).static_order()
+    return _HEAD + _imports(trees) + "".join(_section(name, trees[name]) for name in order)
 
 
 def _used(module: str, tree: ast.Module, trees: Mapping[str, ast.Module]) -> Iterator[str]:
@@ -105,17 +113,39 @@ def _imports(trees: Mapping[str, ast.Module]) -> str:
     lines += [(name, f"from {name} import {', '.join(sorted(named[name]))}") for name in sorted(named)]
     standard = [line for name, line in lines if name.split(".")[0] in sys.stdlib_module_names]
     others = [line for name, line in lines if name.split(".")[0] not in sys.stdlib_module_names]
-    return "\n".join([*standard, "", *others, ""])
+    return "\n".join([*standard, *others, ""])
 
 
-def _section(name: str, text: str, tree: ast.Module) -> str:
-    """A module's text below its name; its docstring is a comment, and its imports are elsewhere."""
-    heading = [
-        node.end_lineno or 0 for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom) or _is_text(node)
-    ]
-    about = textwrap.indent(ast.get_docstring(tree) or "", "# ", lambda line: True)
-    code = "\n".join(text.splitlines()[max(heading, default=0) :]).rstrip("\n")
-    return f"\n# --- {name}.py ---\n{about}\n{code}\n"
+def _section(name: str, tree: ast.Module) -> str:
+    """A module's code below its name, without what only explains it."""
+    kept = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom) and not _is_text(node)]
+    code = ast.unparse(_Bare().visit(ast.Module(kept, [])))
+    return (
+        f"# --- {name}.py ---\n" + _LEVELS.sub(lambda found: " " * (len(found[0]) // 4), _EMPTY.sub("\n", code)) + "\n"
+    )
+
+
+class _Bare(ast.NodeTransformer):
+    """Code without docstrings and types."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        self.generic_visit(node)
+        node.returns = None
+        node.body = [one for one in node.body if not _is_text(one)] or [ast.Pass()]
+        return node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        self.generic_visit(node)
+        node.body = [one for one in node.body if not _is_text(one)] or [ast.Pass()]
+        return node
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        self.generic_visit(node)
+        return ast.copy_location(ast.Assign([node.target], node.value), node) if node.value else None
 
 
 def _is_text(node: ast.stmt) -> bool:

@@ -36,4 +36,4 @@ class Place:
     @cached_property
     def stack(self) -> Stack:
         """The environment's stack; it need not exist."""
-        return Stack(self.session, self.session.environment.stack)
+        return Stack(self.session, self.session.environment.stack, Stack.of_environment(self.session))

@@ -71,7 +71,7 @@ class Progress:
 
     def _crash(self) -> str:
         """How the newest stopped task of this build ended, with its last log lines; empty where ECS knows of none."""
-        name = f"{self.session.project}-{self.session.environment.name}"
+        name = self.session.cluster
         ecs = self.session.client("ecs")
         try:
             arns = ecs.list_tasks(cluster=name, family=name, desiredStatus="STOPPED")["taskArns"]

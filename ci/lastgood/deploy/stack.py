@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from itertools import takewhile
 from typing import Any
 
@@ -82,11 +83,12 @@ def settled(status: str | None) -> bool:
 
 
 class Stack:
-    """A stack by its name; it need not exist."""
+    """A stack by its name; it need not exist. CloudFormation changes it by the service role that the `access` stack made for it."""
 
-    def __init__(self, session: Session, name: str) -> None:
+    def __init__(self, session: Session, name: str, access: Stack | None = None) -> None:
         self.cloudformation = session.client("cloudformation")
         self.name = name
+        self.access = access
         self.pause = POLL if session.cloud else 2.0
         self.seen: str | None = None  # the status at the last look
         self._asked: tuple[str | None, float] | None = (
@@ -99,6 +101,20 @@ class Stack:
     def of_account(cls, session: Session) -> Stack:
         """The project's stack of what an account needs once, which `lastgood bootstrap` makes."""
         return cls(session, f"lastgood-{session.project}")
+
+    @classmethod
+    def of_environment(cls, session: Session) -> Stack:
+        """The stack of what an administrator decides for the environment: its roles, its boundary, its security groups."""
+        return cls(session, f"lastgood-{session.project}-{session.environment.name}")
+
+    @cached_property
+    def decided(self) -> dict[str, str]:
+        """The access stack's outputs, asked once; empty where there is none."""
+        return self.access.outputs() if self.access else {}
+
+    def _by(self) -> dict[str, str]:
+        role = self.decided.get("ServiceRoleArn")
+        return {"RoleARN": role} if role else {}
 
     def describe(self) -> dict[str, Any] | None:
         """CloudFormation's description, or None where there is no such stack."""
@@ -129,10 +145,13 @@ class Stack:
         found = self.cloudformation.get_template_summary(TemplateBody=template)
         return {one["ParameterKey"] for one in found["Parameters"]}
 
-    def prepare(self, template: str, parameters: Mapping[str, str], tags: Mapping[str, str]) -> ChangeSet | None:
+    def prepare(
+        self, template: str, parameters: Mapping[str, str], tags: Mapping[str, str], *, take_over: bool = False
+    ) -> ChangeSet | None:
         """Makes a change set and waits until it can be executed. None: there is nothing to change.
 
-        Raises UsageError with CloudFormation's words where the template or a parameter is wrong.
+        With `take_over`, resources that are there by their names and belong to no stack become this stack's. Raises UsageError with
+        CloudFormation's words where the template or a parameter is wrong.
         """
         status = self.status()
         kind = "CREATE" if status in (None, "REVIEW_IN_PROGRESS") else "UPDATE"
@@ -146,6 +165,8 @@ class Stack:
                 Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
                 Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
                 Capabilities=["CAPABILITY_IAM"],
+                **({"ImportExistingResources": True} if take_over else {}),
+                **self._by(),
             )
         except Exception as error:
             if any(text in str(error) for text in _NOTHING):
@@ -206,7 +227,7 @@ class Stack:
         """Deletes a change set that is not wanted, and the empty stack that it made; not one in which somebody else's change sets lie."""
         self.cloudformation.delete_change_set(StackName=self.name, ChangeSetName=change.name)
         if change.fresh and self.status() == "REVIEW_IN_PROGRESS":
-            self.cloudformation.delete_stack(StackName=self.name)
+            self.cloudformation.delete_stack(StackName=self.name, **self._by())
 
     def execute(self, change: ChangeSet) -> None:
         """Starts the change; `watch` follows it."""
@@ -299,7 +320,7 @@ class Stack:
             if status == "UPDATE_IN_PROGRESS":
                 self.cloudformation.cancel_update_stack(StackName=self.name)
             elif status == "CREATE_IN_PROGRESS":
-                self.cloudformation.delete_stack(StackName=self.name)
+                self.cloudformation.delete_stack(StackName=self.name, **self._by())
         except Exception as error:
             if code(error) != "ValidationError":
                 raise
@@ -308,12 +329,12 @@ class Stack:
         """Goes on with a rollback that stopped; `watch` follows it. The resources named in `skipping` are left as they are."""
         self._begin(self.seen)
         skipped = {"ResourcesToSkip": list(skipping)} if skipping else {}
-        self.cloudformation.continue_update_rollback(StackName=self.name, **skipped)
+        self.cloudformation.continue_update_rollback(StackName=self.name, **skipped, **self._by())
 
     def delete(self) -> None:
         """Deletes the stack, in whatever state; `watch` follows it. Retained resources and the database stay."""
         self._begin(self.seen)
-        self.cloudformation.delete_stack(StackName=self.name)
+        self.cloudformation.delete_stack(StackName=self.name, **self._by())
 
 
 def unreverted(events: Iterable[Event]) -> list[Unreverted]:

@@ -70,8 +70,7 @@ def facts(place: Place) -> Facts:
     described = place.stack.describe()
     if described is None:
         return Facts(None, "", (), Health(0, detail="there is no stack"))
-    outputs, parameters = outputs_of(described), parameters_of(described)
-    name = f"{parameters.get('Project', place.session.project)}-{place.name}"
+    outputs, parameters, name = outputs_of(described), parameters_of(described), place.session.cluster
     running = _running(place.session, outputs.get("ClusterName", name), outputs.get("ServiceName", name))
     address = url(place.session, outputs)
     health = smoke.ask(address) if address else Health(0, detail="the stack has no address")
@@ -112,7 +111,7 @@ def _running(session: Session, cluster: str, service: str) -> tuple[str, ...]:
 
 def release_tasks(place: Place) -> list[str]:
     """What moves the environment's database right now: the names of its release tasks that have not stopped, also those being stopped."""
-    ecs, name = place.session.client("ecs"), f"{place.session.project}-{place.name}"
+    ecs, name = place.session.client("ecs"), place.session.cluster
     own = f"lastgood-{place.session.project}"
     try:
         tasks = [*_tasks(ecs, name), *_tasks(ecs, name, desiredStatus="STOPPED")]
@@ -126,7 +125,7 @@ def release_tasks(place: Place) -> list[str]:
 
 def service(place: Place) -> Service:
     """Asks ECS for the environment's service. One that ECS does not know has no deployment."""
-    ecs, name = place.session.client("ecs"), f"{place.session.project}-{place.name}"
+    ecs, name = place.session.client("ecs"), place.session.cluster
     try:
         known = ecs.describe_services(cluster=name, services=[name])["services"]
     except Exception as error:

@@ -140,7 +140,7 @@ def again(state: Path, build: str, key: str) -> Image | None:
         return None
     for variant in image.variants:
         for layer in variant.layers:
-            store.touch(layer.tar.parent)
+            store.touch(layer.blob.parent)
     keep(state, image)
     return image
 

@@ -34,7 +34,8 @@ def _start(folder: Path, arguments: tuple[str, ...]) -> subprocess.Popen[bytes]:
     """git, without its writing to the index: two builds at once then never meet there."""
     try:
         return subprocess.Popen(
-            ["git", "-C", str(folder), *arguments],
+            # A folder of the project that looks like a bare repository brings a configuration of its own, which may name programs.
+            ["git", "-c", "safe.bareRepository=explicit", "-C", str(folder), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,

@@ -7,7 +7,7 @@ from the machine: they decide where one job ends, and so the bytes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, cast
 
 RECIPE = 1  # counted up with every change of a level, and when a library is upgraded that gives other bytes
 TYPES = {
@@ -37,12 +37,34 @@ def compress(body: bytes, method: str, *, once: bool) -> bytes:
     return zstandard.ZstdCompressor(compression_params=parameters).compress(body)
 
 
-def expand(packed: bytes, media_type: str) -> bytes:
-    """What was compressed as `media_type`."""
+class Readable(Protocol):
+    """What bytes are read from."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """Up to `size` bytes, none at the end."""
+
+
+def expanding(packed: Readable, media_type: str) -> Readable:
+    """What was compressed as `media_type`, to be read piece by piece, and all of it: engines read every frame and member, too.
+
+    Reading raises one of `errors(media_type)` for what is not compressed so.
+    """
     if media_type == TYPES["gzip"]:
         import gzip
 
-        return gzip.decompress(packed)
+        return gzip.GzipFile(fileobj=cast("Any", packed), mode="rb")
     import zstandard
 
-    return zstandard.ZstdDecompressor().decompress(packed)
+    return zstandard.ZstdDecompressor().stream_reader(cast("Any", packed), read_across_frames=True, closefd=False)
+
+
+def errors(media_type: str) -> tuple[type[Exception], ...]:
+    """What reading from `expanding` raises for bytes that are not compressed as `media_type`."""
+    if media_type == TYPES["gzip"]:
+        import gzip
+        import zlib
+
+        return gzip.BadGzipFile, EOFError, zlib.error
+    import zstandard
+
+    return (zstandard.ZstdError,)

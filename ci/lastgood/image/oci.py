@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lastgood.cache import store
+from lastgood.image import layers as layers_
 from lastgood.image.layers import Layer
 
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
@@ -95,4 +96,8 @@ def archive(target: Path, configuration: bytes, layers: Sequence[Layer], tag: st
             info.size = len(body)
             tar.addfile(info, io.BytesIO(body))
         for layer in {layer.diff_id: layer for layer in layers}.values():
-            tar.add(layer.tar, f"{layer.diff_id[7:]}.tar")
+            with layers_.unpacked(layer) as opened:
+                info = tarfile.TarInfo(f"{layer.diff_id[7:]}.tar")
+                info.size = opened.seek(0, io.SEEK_END)
+                opened.seek(0)
+                tar.addfile(info, opened)

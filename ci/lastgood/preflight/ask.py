@@ -9,6 +9,7 @@ from typing import Any
 from lastgood import bundle
 from lastgood.aws.errors import code, message
 from lastgood.aws.session import Session
+from lastgood.deploy.bootstrap import with_names
 from lastgood.preflight import account, entrance, network, quotas, secrets
 from lastgood.preflight.line import Facts, Refusal, listed
 
@@ -59,7 +60,7 @@ def facts(session: Session) -> Facts:
         _secrets(asked, parameters, region)
         _entrance(asked, parameters)
         _quotas(asked)
-    bootstrap = bundle.path("cloudformation/bootstrap.yml").read_text(encoding="utf-8")
+    bootstrap = with_names(bundle.path("cloudformation/bootstrap.yml").read_text(encoding="utf-8"), session.project)
     return Facts(session.project, environment.name, region, environment.url, parameters, asked.answers, bootstrap)
 
 

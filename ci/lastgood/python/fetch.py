@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -57,6 +58,8 @@ def download(lock: Path, platform: Platform, wheels: Path) -> list[Source]:
     """Fetches the wheels into the folder, and for what has none its source distribution, which is returned."""
     wheels.mkdir(parents=True, exist_ok=True)
     named = locked.read(lock, platform)
+    for each in named:
+        _check(each, lock)
     sources: list[Locked] = []
     while True:
         wanted = [one for one in named if one not in sources]
@@ -92,6 +95,18 @@ def download(lock: Path, platform: Platform, wheels: Path) -> list[Source]:
     except UsageError:
         _clear(wheels)
         raise
+
+
+def _check(one: Locked, lock: Path) -> None:
+    """Raises UsageError for what pip would take from an address or a path, and build to read its metadata: that runs its code here."""
+    if one.requirement is None:
+        raise UsageError(f"{lock.name} holds a line that is no requirement ({one.line!r}): run `lastgood lock`")
+    address = one.requirement.url
+    if address and not urllib.parse.urlsplit(address).path.endswith(".whl"):
+        raise UsageError(
+            f"{lock.name} names {one.requirement.name} by the address of a source ({masked(address)}), whose code would run while it is "
+            "fetched: name a wheel, or a version that an index has, in requirements.in, and run `lastgood lock`"
+        )
 
 
 def _clear(folder: Path) -> None:

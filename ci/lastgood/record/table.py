@@ -93,7 +93,6 @@ class Record:
         """
         from boto3.dynamodb.conditions import Attr
 
-        self.put_build(facts)
         newest = self.releases(limit=1)
         number = newest[0].number + 1 if newest else 1
         release = Release(number, "pending", kind, facts, who, now(), reason, undoes=tuple(undoes))

@@ -76,7 +76,7 @@ def blobs(image: Image) -> list[Blob]:
 def push(image: Image, registry: Registry) -> dict[str, object]:
     """Pushes what the registry lacks: blobs first, then the manifest (of several platforms: the index) under the build's tag.
 
-    Returns {"image": the reference by digest, "sent": bytes, "skipped": bytes}.
+    Returns {"image": the reference by digest, "repository": the same without it, "sent": bytes, "skipped": bytes}.
     """
     wanted = blobs(image)
     with contextlib.closing(registry), step("push") as shown, ThreadPoolExecutor(_WORKERS) as pool:
@@ -99,7 +99,8 @@ def push(image: Image, registry: Registry) -> dict[str, object]:
         if not registry.has("manifests", image.digest):
             raise UsageError(f"{registry.host} took build {image.build} but does not have {image.digest}: push again")
         shown.note(f"{megabytes(sent)} sent, {megabytes(skipped)} were there")
-    return {"image": f"{registry.host}/{registry.repository}@{image.digest}", "sent": sent, "skipped": skipped}
+    repository = f"{registry.host}/{registry.repository}"
+    return {"image": f"{repository}@{image.digest}", "repository": repository, "sent": sent, "skipped": skipped}
 
 
 def _layers(image: Image) -> list[Layer]:

@@ -1,6 +1,6 @@
 """One layer, read once: every entry with its share of the compressed bytes, and the facts that the checks need of some files.
 
-What is read is kept in the cache by the layer's digest, so that the next scan of the same layer opens no tar.
+What is read comes out of the blob that is pushed, and is kept in the cache by that blob's digest: the next scan of it opens nothing.
 """
 
 from __future__ import annotations
@@ -8,29 +8,35 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import posixpath
 import re
 import tarfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import zstandard
 
 from lastgood.cache import store
+from lastgood.errors import UsageError
+from lastgood.image import layers
 from lastgood.image.layers import Layer
+from lastgood.report.text import readable
 from lastgood.scan import elf, loads, secrets
 
 # Counted up whenever what is read below changes, so that no cache entry of an older recipe is used.
-RECIPE = 1
+RECIPE = 2
 
 _KINDS = {tarfile.DIRTYPE: "folder", tarfile.SYMTYPE: "link", tarfile.LNKTYPE: "hard link", tarfile.FIFOTYPE: "fifo",
           tarfile.CHRTYPE: "device", tarfile.BLKTYPE: "device"}  # fmt: skip
+_PLAIN = frozenset({tarfile.REGTYPE, tarfile.AREGTYPE, *_KINDS})
 # The files that say whose files there are: Python's RECORD and METADATA, Debian's control data and lists.
 _TEXTS = re.compile(
     r"\.(dist|egg)-info/(RECORD|METADATA|PKG-INFO)$|^var/lib/dpkg/(status$|status\.d/|info/[^/]+\.list$)|^etc/ld\.so\.conf"
 )
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _PROGRAM = 0o111
 
 
@@ -56,7 +62,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Facts:
-    """What was read of one layer. `texts` are files that name owners, `shebangs` first lines of programs, `secrets` what was found."""
+    """What was read of one layer. `texts` are files that name owners, `shebangs` first lines of programs, `secrets` what was found.
+
+    `owners` is what the build wrote down of its own files, `claims` what another job says that it wrote down.
+    """
 
     name: str
     digest: str
@@ -68,6 +77,7 @@ class Facts:
     loads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     secrets: Mapping[str, tuple[secrets.Hit, ...]] = field(default_factory=dict)
     owners: Mapping[str, str] = field(default_factory=dict)
+    claims: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def unpacked(self) -> int:
@@ -81,8 +91,11 @@ class Facts:
 
 
 def read(layer: Layer) -> Facts:
-    """The facts of a layer, from the cache or from its tar; owners from its owners.json, where it has one."""
-    given = f"{RECIPE} {secrets.RECIPE} {codec(layer)} {layer.diff_id} {layer.compressed}"
+    """The facts of a layer, from the cache or from its blob; owners from its owners.json, where it has one.
+
+    Raises UsageError where the blob is not what the image says of it, or holds what engines and this scan might read differently.
+    """
+    given = f"{RECIPE} {secrets.RECIPE} {codec(layer)} {layer.digest} {layer.diff_id} {layer.compressed}"
     kept = store.cache() / "scans" / f"{hashlib.sha256(given.encode()).hexdigest()[:24]}.json.gz"
     data = _kept(kept)
     if data is None:
@@ -100,7 +113,8 @@ def read(layer: Layer) -> Facts:
         shebangs=data["shebangs"],
         loads={path: tuple(names) for path, names in data["loads"].items()},
         secrets={path: tuple(secrets.Hit(*hit) for hit in hits) for path, hits in data["secrets"].items()},
-        owners=_owners(getattr(layer, "owners", None)),
+        owners={} if layer.claimed else _owners(layer.owners),
+        claims=_owners(layer.owners) if layer.claimed else {},
     )
 
 
@@ -112,10 +126,10 @@ def _kept(file: Path) -> dict[str, Any] | None:
     return data
 
 
-def _owners(file: Path | str | None) -> dict[str, str]:
-    if file is None or not Path(file).is_file():
+def _owners(file: Path | None) -> dict[str, str]:
+    if file is None or not file.is_file():
         return {}
-    data: dict[str, str] = json.loads(Path(file).read_text(encoding="utf-8"))
+    data: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
     return data
 
 
@@ -130,8 +144,8 @@ def _read(layer: Layer) -> dict[str, Any]:
     read: dict[str, Any] = {"elves": {}, "texts": {}, "shebangs": {}, "loads": {}}
     suspects: dict[str, bytes] = {}
     stream = Shares(codec(layer))
-    with tarfile.open(layer.tar, "r:") as archive, layer.tar.open("rb") as raw:
-        members = list(archive)
+    with layers.unpacked(layer) as raw:
+        members = _members(layer, raw)
         # An entry's bytes go up to where the next one's begin: its headers and padding are its own.
         starts = [0, *(archive_end(member) for member in members)]
         for member, start, end in zip(members, starts, starts[1:], strict=False):
@@ -143,10 +157,41 @@ def _read(layer: Layer) -> dict[str, Any]:
                 _examine(read, str(rows[-1][0]), member.mode, content)
                 if secrets.suspicious(rows[-1][0], content):
                     suspects[rows[-1][0]] = content
+        _nothing_behind(layer, raw, starts[-1])
     for row, packed in zip(rows, scaled([row[3] for row in rows], layer.compressed), strict=True):
         row[3] = packed
     read["secrets"] = {path: [list(hit) for hit in hits] for path, hits in secrets.search(suspects).items()}
     return {"entries": rows, **read}
+
+
+def _members(layer: Layer, raw: IO[bytes]) -> list[tarfile.TarInfo]:
+    """The tar's members. Raises UsageError for a kind or a name that engines might take for another one than this scan does."""
+    try:
+        with tarfile.open(fileobj=raw, mode="r:") as archive:
+            members = list(archive)
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
+        raise UsageError(f"layer {layer.name} is no tar that can be read ({error}): build again") from None
+    for member in members:
+        if member.type not in _PLAIN or member.issparse():
+            raise UsageError(
+                f"layer {layer.name}: {readable(member.name)} is of a kind that is not scanned: leave it out"
+            )
+        # No engine minds the second kind; a terminal, a log and a job's summary do.
+        if ".." in member.name.split("/") or _CONTROL.search(member.name):
+            raise UsageError(
+                f"layer {layer.name}: {member.name!r} has a name that leads up or holds control characters: give it another one"
+            )
+    return members
+
+
+def _nothing_behind(layer: Layer, raw: IO[bytes], end: int) -> None:
+    """Raises UsageError where more than padding follows the last member: a header that is only damaged for this scan hides what follows."""
+    raw.seek(end)
+    while piece := raw.read(1 << 20):
+        if piece.strip(b"\0"):
+            raise UsageError(
+                f"layer {layer.name} holds something behind the {end} bytes that can be read of it: build again"
+            )
 
 
 def archive_end(member: tarfile.TarInfo) -> int:
@@ -158,7 +203,7 @@ def archive_end(member: tarfile.TarInfo) -> int:
 def _row(member: tarfile.TarInfo, packed: int, content: bytes) -> list[Any]:
     size = member.size if member.isreg() else 0
     sha256 = hashlib.sha256(content).hexdigest() if member.isreg() else ""
-    path = member.name.removeprefix("./").strip("/")
+    path = posixpath.normpath(f"/{member.name}").strip("/")
     kind = _KINDS.get(member.type, "file")
     return [path, kind, size, packed, member.mode & 0o7777, member.uid, member.gid, member.linkname, sha256]
 

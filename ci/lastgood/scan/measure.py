@@ -37,12 +37,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Examined:
-    """All that was found out of the image of one platform."""
+    """All that was found out of the image of one platform. `owned` is for reports, `proved` for rules: it believes no claim."""
 
     side: view.Side
     view: view.View
     owners: owners.Owners
     owned: Mapping[tuple[int, str], str]
+    proved: Mapping[tuple[int, str], str]
     pieces: tuple[weigh.Piece, ...]
     configuration: Mapping[str, Any]
     contents: Contents
@@ -62,12 +63,14 @@ def _examine(image: Image, side: view.Side) -> Examined:
     seen = view.read(side.layers)
     whose = owners.Owners(seen)
     owned = owners.attribute(seen, whose)
+    claimed = any(layer.claims for layer in seen.layers)
+    proved = owners.attribute(seen, whose, claims=False) if claimed else owned
     pieces = tuple(weigh.pieces(seen, owned))
     rest = side.size - sum(layer.compressed for layer in side.layers)
     weights = weigh.by(pieces, "owner", rest, whose)
     sizes = Contents.of(image.build, weights, {layer.digest: layer.compressed for layer in side.layers})
     configuration = view.configuration(image, side.image_id)
-    return Examined(side, seen, whose, owned, pieces, configuration, sizes)
+    return Examined(side, seen, whose, owned, proved, pieces, configuration, sizes)
 
 
 def scan(image: Image, limits: Budget | int, options: Options = Options()) -> dict[str, Any]:
@@ -126,7 +129,7 @@ def _findings(one: Examined, limits: Budget, options: Options) -> list[Finding]:
             rules.hole(one.view, group, find(group[0].wanted_at, one.side.platform), present)
             for group in rules.together(closure.holes(one.view, one.side.platform, path))
         ),
-        *rules.openssl(one.view, one.owned, one.owners),
+        *rules.openssl(one.view, one.proved, one.owners),
         *rules.layers(one.view),
         *rules.configuration(one.configuration),
         *rules.entries(one.view),

@@ -150,8 +150,14 @@ class Owners:
                     for line in text.splitlines():
                         self._known[line.partition(" ")[2].strip()] = f"debian:{name.removesuffix('.md5sums')}"
 
-    def of(self, facts: Facts, path: str, sha256: str = "") -> str:
-        """The owner of a file in a layer."""
+    def of(self, facts: Facts, path: str, sha256: str = "", *, claims: bool = True) -> str:
+        """The owner of a file in a layer; what is only claimed counts where nothing else says it, if `claims` may count at all."""
+        found = self._of(facts, path, sha256)
+        if found == UNATTRIBUTED and claims:
+            return facts.claims.get(path) or facts.claims.get(source_of(path) or "") or found
+        return found
+
+    def _of(self, facts: Facts, path: str, sha256: str) -> str:
         given = facts.owners
         for one in (path, source_of(path)):
             if one and given.get(one):
@@ -199,8 +205,8 @@ class Owners:
         return next((one.version for one in known if name and one.name == name), "")
 
 
-def attribute(view: View, owners: Owners) -> dict[tuple[int, str], str]:
-    """{(layer's number, path): owner} of every entry, each exactly once.
+def attribute(view: View, owners: Owners, *, claims: bool = True) -> dict[tuple[int, str], str]:
+    """{(layer's number, path): owner} of every entry, each exactly once; without `claims` as if nobody had claimed anything.
 
     A folder has no bytes but its header, which belongs to the first file in it (an empty one was made by lastgood). A static file that
     was copied belongs to whose it is by its hash; one whose name or content collectstatic or a compressor changed belongs to the owner of
@@ -210,7 +216,7 @@ def attribute(view: View, owners: Owners) -> dict[tuple[int, str], str]:
     for number, facts in enumerate(view.layers):
         for entry in facts.entries:
             if entry.kind != "folder":
-                found[number, entry.path] = owners.of(facts, entry.path, entry.sha256)
+                found[number, entry.path] = owners.of(facts, entry.path, entry.sha256, claims=claims)
         if not facts.owners:
             _static(number, facts, found, any(one.name == "django" for one in owners.distributions))
         first: dict[str, str] = {}
