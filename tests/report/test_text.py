@@ -170,7 +170,7 @@ SECRET = "p@ss/w0rd#?&:x"
 TEXTS = (
     f"could not connect to postgresql://shop:{SECRET}@db.example:5432/shop?sslmode=require: refused",
     f"redis://:{SECRET}@cache.example/0",
-    f"https://{SECRET}@index.example/simple/",
+    f"https://{SECRET}@index.example/packages/",
     f"connection failed: host=db password={SECRET} user=shop",
     f"PGPASSWORD={SECRET} psql",
     f"AWS_SECRET_ACCESS_KEY = '{SECRET}'",
