@@ -221,7 +221,8 @@ def test_remove_where_modes_forbid_it(tmp_path: Path) -> None:
 
 def test_the_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    for name in ("LASTGOOD_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
     assert store.cache() == tmp_path / ".cache/lastgood"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert store.cache() == tmp_path / "xdg/lastgood"
