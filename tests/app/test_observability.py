@@ -104,6 +104,7 @@ def send(python: Any, sentry: Any, tmp_path: Any, changes: str = "") -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_no_secret_leaves(python: Any, sentry: Any, tmp_path: Any) -> None:
     send(python, sentry, tmp_path)
     errors = items(sentry.received, "event")
@@ -119,12 +120,14 @@ def test_no_secret_leaves(python: Any, sentry: Any, tmp_path: Any) -> None:
     assert {what: secret in sent for what, secret in SECRETS.items()} == dict.fromkeys(SECRETS, False)
 
 
+@pytest.mark.slow
 def test_the_variables_of_frames_would_tell_the_password(python: Any, sentry: Any, tmp_path: Any) -> None:
     # Why `stack_frame_variables` is off, and why the test above can fail.
     send(python, sentry, tmp_path, 'stack_frame_variables={"mode": "denylist"}')
     assert b"hunter2database" in b"".join(sentry.received)
 
 
+@pytest.mark.slow
 def test_requests_are_traced_but_health_checks(python: Any, sentry: Any, tmp_path: Any) -> None:
     send(python, sentry, tmp_path)
     traced = [item["transaction"] for item in items(sentry.received, "transaction")]

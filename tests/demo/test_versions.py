@@ -21,6 +21,7 @@ def test_the_same_sources_give_the_same_commits(tmp_path: Path) -> None:
     assert versions.make(home.root, home.app, tmp_path / "one") == first
 
 
+@pytest.mark.slow
 def test_every_version_has_the_migrations_that_its_models_need(tmp_path: Path) -> None:
     home = project.load(ROOT)
     versions.make(home.root, home.app, tmp_path / "clone")
