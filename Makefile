@@ -30,7 +30,7 @@ check: .venv/tests  ## lint, types and the quick tests, under a minute
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync quick lint types
 
 quick: .venv/tests
-	$(BIN)/pytest -q --numprocesses=2 -m "not slow and not docker and not postgres and not long"
+	$(BIN)/pytest -q --numprocesses=3 -m "not slow and not docker and not postgres and not long"
 
 bench: .venv/tests  ## measure our images and those of others, write docs/benchmarks.md (ONLY=size PROJECT=board; as root)
 	@PYTHONPATH=ci:tests $(BIN)/python -m bench --only "$(ONLY)" --project "$(PROJECT)" $(if $(ROUNDS),--rounds $(ROUNDS))
