@@ -135,11 +135,11 @@ class Bench:
         from docker.errors import APIError
 
         ours = {"label": roots.LABEL}
-        for container in self.client.containers.list(all=True, filters=ours):
+        for container in self.client.containers.list(all=True, filters=ours, ignore_removed=True):
             container.remove(force=True)
-        tags = [tag for image in self.client.images.list() for tag in image.tags]
+        tags = [tag for image in self.client.api.images() for tag in image["RepoTags"] or ()]
         mine = [tag for tag in tags if tag.startswith((f"{peers.PREFIX}/", *(f"bench-{name}:" for name in _SUBJECTS)))]
-        left = [*mine, *(image.id for image in self.client.images.list(all=True, filters=ours))]
+        left = [*mine, *(image["Id"] for image in self.client.api.images(all=True, filters=ours))]
         while left:  # parents can go only after their children
             kept = []
             for image in left:

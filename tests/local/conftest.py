@@ -22,6 +22,7 @@ from lastgood.debian import chosen
 from lastgood.debian.stages import Stages
 from lastgood.image.runtime import Runtime
 from lastgood.local import account, cloud
+from lastgood.local import emulator as emulated
 from lastgood.platform import native
 
 HERE = Path(__file__).parent
@@ -141,6 +142,16 @@ class Site:
 
     def status(self) -> str:
         return str(self.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"][0]["StackStatus"])
+
+    def told(self) -> str:
+        """The stack's events and the emulator's last lines: why a test has failed."""
+        events = self.client("cloudformation").describe_stack_events(StackName=self.stack)["StackEvents"]
+        log = emulated.Emulator(local_cloud.folder(self.project.state)).log.read_text(encoding="utf-8", errors="replace")
+        lines = [
+            f"{one['LogicalResourceId']} {one['ResourceStatus']} {one.get('ResourceStatusReason', '')}"
+            for one in reversed(events)
+        ]
+        return "\n".join([*lines, *log.splitlines()[-60:]])
 
     def delete(self) -> None:
         """Deletes the stack and what the function has written down."""

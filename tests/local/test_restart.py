@@ -49,7 +49,7 @@ def test_update_that_a_kill_cut_off_is_rolled_back(deployed: Any, wait_for: Any)
     wait_for(lambda: '"UPDATE_IN_PROGRESS"' in saved.read_text(), "the saved operation")
     kill(deployed)
     cloud.up(deployed.project)
-    assert deployed.end() == "UPDATE_ROLLBACK_COMPLETE"
+    assert deployed.end() == "UPDATE_ROLLBACK_COMPLETE", deployed.told()
     assert deployed.ask()[0] == "1"
     assert deployed.history()[-1] == "Update 2 -> 1"
 

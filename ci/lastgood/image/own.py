@@ -91,8 +91,8 @@ def build(root: Path, image: ImageSettings, application: Application, order: Ord
 
 
 def _identity(engine: Any, tag: str) -> str:
-    found = engine.images.list(tag)
-    return str(found[0].id) if found else ""
+    found = engine.api.images(tag)
+    return str(found[0]["Id"]) if found else ""
 
 
 def _saved(engine: Any, tag: str, work: Path, method: str) -> Saved:

@@ -160,7 +160,7 @@ def _check_ports(local: LocalSettings, client: Any) -> None:
     )
 
     def container(number: int) -> str | None:
-        for one in client.containers.list():
+        for one in client.containers.list(ignore_removed=True):
             for published in one.ports.values():
                 if any(entry["HostPort"] == str(number) for entry in published or ()):
                     return str(one.name)
@@ -172,7 +172,7 @@ def _check_ports(local: LocalSettings, client: Any) -> None:
 def _remove_containers(client: Any, instance: Instance) -> None:
     from docker.errors import NotFound
 
-    for one in client.containers.list(all=True, filters=_own(instance)):
+    for one in client.containers.list(all=True, filters=_own(instance), ignore_removed=True):
         with contextlib.suppress(NotFound):
             one.stop(timeout=20)
             one.remove(force=True, v=True)
@@ -220,9 +220,8 @@ def _remove_rest(client: Any, instance: Instance, registry: str) -> list[str]:
     for network in client.networks.list(filters=_own(instance)):
         network.remove()
         removed.append(network.name)
-    for image in client.images.list():
-        references = [*image.tags, *image.attrs.get("RepoDigests", ())]
-        for reference in references:
+    for image in client.api.images():  # not client.images: that asks for each again, and another may have removed it by then
+        for reference in [*(image["RepoTags"] or ()), *(image["RepoDigests"] or ())]:
             if reference.startswith((f"{registry}/", "lastgood-postgres:", "lastgood-compiler:")):
                 with contextlib.suppress(APIError):  # another instance's container may still use it
                     client.images.remove(reference)

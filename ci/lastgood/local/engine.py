@@ -174,7 +174,7 @@ def stop_engine(machine: Machine | None = None) -> str:
         return "Docker was not started by lastgood: left alone"
     client = connect()
     if client is not None:
-        foreign = [one.name for one in client.containers.list() if LABEL not in one.labels]
+        foreign = [one.name for one in client.containers.list(ignore_removed=True) if LABEL not in one.labels]
         client.close()
         if foreign:
             return f"Docker was started by lastgood, and runs {', '.join(foreign)}: left running"

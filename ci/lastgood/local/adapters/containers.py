@@ -101,7 +101,7 @@ def install(settings: Settings) -> None:
     @wrap("services.ecs:_run_docker_container")
     def run_docker_container(original: Any, client: Any, definition: Any, run: Any, **options: Any) -> Any:
         loaded = tag(definition["image"])
-        if loaded and client.images.list(loaded):
+        if loaded and client.api.images(loaded):
             definition, options = definition | {"image": loaded}, options | {"refresh_image": False}
         return original(client, definition, run, **options)
 
