@@ -146,7 +146,9 @@ class Site:
     def told(self) -> str:
         """The stack's events and the emulator's last lines: why a test has failed."""
         events = self.client("cloudformation").describe_stack_events(StackName=self.stack)["StackEvents"]
-        log = emulated.Emulator(local_cloud.folder(self.project.state)).log.read_text(encoding="utf-8", errors="replace")
+        log = emulated.Emulator(local_cloud.folder(self.project.state)).log.read_text(
+            encoding="utf-8", errors="replace"
+        )
         lines = [
             f"{one['LogicalResourceId']} {one['ResourceStatus']} {one.get('ResourceStatusReason', '')}"
             for one in reversed(events)

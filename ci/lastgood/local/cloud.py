@@ -220,7 +220,8 @@ def _remove_rest(client: Any, instance: Instance, registry: str) -> list[str]:
     for network in client.networks.list(filters=_own(instance)):
         network.remove()
         removed.append(network.name)
-    for image in client.api.images():  # not client.images: that asks for each again, and another may have removed it by then
+    # Not client.images: it asks for each again, and another process may have removed one by then.
+    for image in client.api.images():
         for reference in [*(image["RepoTags"] or ()), *(image["RepoDigests"] or ())]:
             if reference.startswith((f"{registry}/", "lastgood-postgres:", "lastgood-compiler:")):
                 with contextlib.suppress(APIError):  # another instance's container may still use it
