@@ -13,6 +13,7 @@ from msgspec import Meta, field
 
 from lastgood.config.kinds import (
     Address,
+    Attestations,
     Compression,
     Count,
     Days,
@@ -207,6 +208,14 @@ class Environment(Table, frozen=True):
             examples=["https://shop.example"],
         ),
     ] = None
+    attestations: Annotated[
+        Attestations,
+        Meta(
+            description="Whether a deploy asks who has signed for a build and its scan. `none` is for builds that no workflow of the bundle "
+            "pushes, and holds once an administrator has run `lastgood bootstrap` with it; `local` asks nobody.",
+            examples=["none"],
+        ),
+    ] = "required"
     parameters: Annotated[
         Mapping[str, str],
         Meta(
