@@ -230,7 +230,7 @@ def _statement(signed: Signed) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("log", [True, False])
-def test_an_authority_of_the_attackers_own(signed: Signed, unlogged: Signed, tmp_path: Path, log: bool) -> None:  # noqa: FBT001
+def test_an_authority_of_the_attackers_own(signed: Signed, unlogged: Signed, tmp_path: Path, log: bool) -> None:
     signed.authority = Authority(tmp_path, log=log)
     signed.attest()  # and the checkout names the other one's keys
     signed.trust(Authority(tmp_path), Authority(tmp_path, log=False))

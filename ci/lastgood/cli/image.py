@@ -198,14 +198,16 @@ def push(options: argparse.Namespace) -> None:
 )
 def attest(options: argparse.Namespace) -> None:
     """put signed statements about a pushed image beside it, in the environment's registry"""
+    import contextlib
+
     from lastgood.attest import bundle
     from lastgood.deploy.place import Place
     from lastgood.registry import beside, ecr
     from lastgood.report.terminal import step
 
     said = [bundle.read(Path(name), options.digest) for name in options.bundles]
-    registry = ecr.find(Place.of(load(options), options.environment).session)
-    with step("statements") as shown:
+    session = Place.of(load(options), options.environment).session
+    with contextlib.closing(ecr.find(session)) as registry, step("statements") as shown:
         put = [beside.put(registry, options.digest, one.body, one.kind) for one in said]
         shown.note(", ".join(one.kind for one in said))
     result(options, {"digest": options.digest, "statements": put}, "\n".join(put))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from lastgood.attest.signer import Signer
 from lastgood.deploy.place import Place
 from lastgood.deploy.stack import Stack
@@ -36,7 +38,7 @@ def admit(place: Place, build: BuildFacts) -> str:
         )
     from lastgood.attest import verify  # it costs the start of a command that comes to no deploy
 
-    with step("signatures") as shown:
-        signed = verify.verify(ecr.find(place.session), place.name, build, signer, place.project)
+    with step("signatures") as shown, contextlib.closing(ecr.find(place.session)) as registry:
+        signed = verify.verify(registry, place.name, build, signer, place.project)
         shown.note(signed.partition(", ")[0])
     return signed
