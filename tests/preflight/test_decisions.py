@@ -32,8 +32,8 @@ def test_an_account_that_is_ready(make: MakeFacts) -> None:
         (what, "good")
         for what in (
             "credentials", "bootstrap", "access", "signatures", "registry", "role of ECS", "role of load balancing", "subnets",
-            "way out of subnet-a", "way out of subnet-b", "security groups", "DatabaseSecret", "SecretKeySecret", "certificate", "domain", "processors",
-            "load balancers",
+            "way out of subnet-a", "way out of subnet-b", "security groups", "DatabaseSecret", "SecretKeySecret", "certificate", "domain",
+            "processors", "load balancers",
         )
     ]  # fmt: skip
     assert [line.todo for line in lines if line.todo] == []

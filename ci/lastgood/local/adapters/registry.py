@@ -20,6 +20,7 @@ from lastgood.local.adapters.settings import Settings
 from lastgood.local.adapters.wrap import module, wrap
 
 NAMES = (
+    "app:_is_ecr_registry_path",
     "services.ecr:_images",
     "services.ecr:_layer_blobs",
     "services.ecr:_parse_v2_path",
@@ -34,6 +35,7 @@ NAMES = (
 )
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _REFERRERS = "referrers of "  # how what refers to an image is asked for, in the place of a manifest
+_REFERRING = re.compile(r"/v2/(.+)/referrers/(sha256:[0-9a-f]{64})")
 _SAFE = re.compile(r"[^a-zA-Z0-9_.-]")
 
 
@@ -152,9 +154,13 @@ def _install_answers() -> None:
             return ecr._registry_error(400, "TAG_INVALID", text)
         return original(name, reference, headers, body)
 
+    @wrap("app:_is_ecr_registry_path")
+    def is_registry(original: Any, path: str) -> bool:
+        return bool(_REFERRING.fullmatch(path)) or bool(original(path))
+
     @wrap("services.ecr:_parse_v2_path")
     def parse(original: Any, path: str) -> Any:
-        found = re.fullmatch(r"/v2/(.+)/referrers/(sha256:[0-9a-f]{64})", path)
+        found = _REFERRING.fullmatch(path)
         return ("manifest", found[1], _REFERRERS + found[2]) if found else original(path)
 
     @wrap("services.ecr:_resolve_manifest")
