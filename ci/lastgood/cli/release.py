@@ -139,6 +139,28 @@ def unlock(options: argparse.Namespace) -> None:
     result(options, facts, locks.render_unlock(facts))
 
 
+@verb(
+    environment,
+    option(
+        "--keep", type=int, default=20, metavar="N", help="builds before last good, of each environment (default 20)"
+    ),
+    option(
+        "--days", type=int, default=14, metavar="N", help="that a build may wait for its first release (default 14)"
+    ),
+    flag("--dry-run", help="only show it: what it does without --delete"),
+    flag("--delete", help="delete what is expired, images and the record's notes"),
+)
+def prune(options: argparse.Namespace) -> None:
+    """as an administrator: the builds that no environment needs any more, and with --delete away with them"""
+    from lastgood.deploy import prune as pruner
+    from lastgood.deploy.place import Place
+
+    place = Place.of(load(options), options.environment)
+    delete = options.delete and not options.dry_run
+    facts = pruner.prune(place, keep=options.keep, days=options.days, delete=delete, who=_who())
+    result(options, facts, pruner.render(facts))
+
+
 def _dry_run(options: argparse.Namespace, place: Place, order: Order) -> None:
     from lastgood.deploy import dry_run
 

@@ -176,5 +176,17 @@ class Record:
         return self._get("operation", f"operation#{pointer['request']}") if pointer else None
 
 
+def everything(table: Any) -> list[dict[str, Any]]:
+    """All items of the record, of every environment: for what decides about builds that they share."""
+    found: list[dict[str, Any]] = []
+    more: dict[str, Any] = {}
+    while True:
+        page = table.scan(ConsistentRead=True, **more)
+        found += page["Items"]
+        if "LastEvaluatedKey" not in page:
+            return found
+        more = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+
 def _sk(number: int) -> str:
     return f"release#{number:08d}"
