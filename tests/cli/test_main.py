@@ -22,7 +22,8 @@ VERBS = (
     "lock-status", "unlock", "prune", "bootstrap", "local", "demo", "doctor", "completion",
 )  # fmt: skip
 HEAVY = ("boto3", "botocore", "docker", "debian", "pysequoia", "pip", "piptools", "dockerfile_parse", "django",
-         "msgspec", "argcomplete", "elftools", "detect_secrets", "pip_audit", "cyclonedx", "squarify", "zstandard")  # fmt: skip
+         "msgspec", "argcomplete", "elftools", "detect_secrets", "pip_audit", "cyclonedx", "squarify", "zstandard",
+         "sigstore", "cryptography", "pydantic")  # fmt: skip
 
 OURS = ("lastgood.config.project", "lastgood.report.terminal")  # nor before the verb is known
 

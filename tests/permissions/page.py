@@ -65,9 +65,7 @@ def render() -> str:
                 ("The function, misled by a request, can not", attackers.function()),
             )
         ),
-        "No role may delete an image or a build of the release record: `lastgood prune --delete` is an administrator's, as `bootstrap` is. It asks "
-        "for `dynamodb:Scan`, `PutItem`, `UpdateItem` and `DeleteItem` on the record, and for `ecr:DescribeRepositories`, `DescribeImages`, "
-        "`BatchGetImage`, `BatchDeleteImage` and `GetAuthorizationToken`.\n",
+        PRUNE,
         "A test takes each condition and each narrow resource away, one at a time: every time somebody of these gets further.\n",
         "## Allowed, and not seen in a run\n",
         "The demo's calls are noted (`tests/permissions/calls.json`), and no role is allowed what nobody calls, but for these:\n",
@@ -108,6 +106,11 @@ def render() -> str:
     return "\n".join(parts).rstrip("\n") + "\n"
 
 
+PRUNE = (
+    "No role may delete an image or a build of the release record: `lastgood prune --delete` is an administrator's, as `bootstrap` is. It "
+    "asks for `dynamodb:Scan`, `PutItem`, `UpdateItem` and `DeleteItem` on the record, and for `ecr:DescribeRepositories`, "
+    "`DescribeImages`, `BatchGetImage`, `BatchDeleteImage` and `GetAuthorizationToken`.\n"
+)
 WIDE = {
     "ecr:GetAuthorizationToken": "the password is the account's; the other statements say what it opens",
     "ecs:DeregisterTaskDefinition": "ECS knows no resource for it; the function's code forgets only what it registered itself",
