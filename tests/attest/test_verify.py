@@ -91,6 +91,7 @@ ANOTHER = [
         Job(workflow="acme/shop/.github/workflows/push.yml@refs/heads/main"),
         "it was signed by the workflow acme/shop/.github/workflows/push.yml@refs/heads/main, not by " + WORKFLOW,
     ),
+    (Job(ref="refs/heads/main2"), "it was signed on refs/heads/main2, not on refs/heads/main or refs/heads/release/*"),
     (
         Job(ref="refs/heads/topic"),
         "it was signed on refs/heads/topic, not on refs/heads/main or refs/heads/release/*",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -105,6 +106,15 @@ def command(stranger: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"{(folder / 'path').read_text(encoding='utf-8').strip()}/lastgood"
 
 
+SAID = {
+    "_type": "https://in-toto.io/Statement/v1",
+    "subject": [{"digest": {"sha256": "aa"}}],
+    "predicateType": "x",
+    "predicate": {},
+}
+STATEMENT = {"dsseEnvelope": {"payload": base64.b64encode(json.dumps(SAID).encode()).decode()}}
+
+
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[str]:
     """The address of an AWS that answers everything with a refusal."""
@@ -182,7 +192,9 @@ def test_a_verb_amid_them(stranger: Path, command: str, cloud: str, arguments: s
     "arguments",
     [
         "scan --layout {}",
+        "sbom --layout {}",
         "push --environment staging --layout {}",
+        "attest --environment staging --digest sha256:aa statement.json",
         "deploy --environment staging --digest sha256:x",
         "rollback --environment staging --reason x",
     ],
@@ -196,6 +208,9 @@ def test_beside_an_identity_two_files_are_enough(
         shutil.copy(stranger / name, tmp_path / name)
     layout = stranger.parent / "layout"
     extra = SECRETS | {"AWS_ENDPOINT_URL": cloud, "AWS_ACCESS_KEY_ID": "x", "LASTGOOD_CACHE": str(tmp_path / "cache")}
+    if arguments.startswith("push"):  # which takes nothing that was not scanned there
+        assert run([command, "scan", "--layout", str(layout)], tmp_path, extra).returncode == 0
+    (tmp_path / "statement.json").write_text(json.dumps(STATEMENT), encoding="utf-8")
     done = run([command, *arguments.format(layout).split()], tmp_path, extra)
     assert ("AccessDenied" in done.stderr) if "staging" in arguments else done.returncode == 0, done.stderr
 
