@@ -326,7 +326,7 @@ def migration_too_slow(rig: Rig) -> int:
     file = root / "pyproject.toml"
     text = file.read_text(encoding="utf-8")
     table = "[tool.lastgood.environments.local]\n"
-    file.write_text(text.replace(table, f"{table}parameters = {{ MigrationTimeout = 60 }}\n"), encoding="utf-8")
+    file.write_text(text.replace(table, f'{table}parameters = {{ MigrationTimeout = "60" }}\n'), encoding="utf-8")
     rig.close("forward")
     tool = rig.tool("deploy", "--environment", "local", "--digest", rig.digests["new"], root=root)
     return tool.wait()
