@@ -28,7 +28,7 @@ the catalog; nobody has the deploy lock; no task, open operation or database loc
 has come to run, else a deploy.
 
 A client asks for a page 50 times a second all the while, also during the next release. A failed answer is any but 200, or none in thirty
-seconds. It asks the whole cloud on a machine of two cores, which had other work to do.
+seconds. It has 16 questions under way at most: a machine that can't keep up, one of two cores with other work to do, is asked less often.
 There is one task (`DesiredCount = "1"`).
 """
 _LEGEND = """\
@@ -63,9 +63,10 @@ def render(known: Mapping[str, Result]) -> str:
     held = sum(not one["problems"] for one in run.values())
     asked, failed = sum(one["asked"] for one in run.values()), sum(one["failed"] for one in run.values())
     silent = sum(1 for one in run.values() if not one["failed"])
+    told = f"{failed:,} failed, in {len(run) - silent} of the rows" if failed else "none failed"
     counts = (
-        f"**{len(FAULTS)} faults, {len(run)} made, {held} came out as declared.** {asked:,} answers were asked for, {failed:,} failed, all "
-        f"of them in {len(run) - silent} of the rows; in {silent} nobody noticed anything."
+        f"**{len(FAULTS)} faults, {len(run)} made, {held} came out as declared.** {asked:,} answers were asked for, {told}; in {silent} rows "
+        "nobody noticed anything."
     )
     parts = [_HEAD, counts, "", _LEGEND]
     for station in dict.fromkeys(one.station for one in FAULTS):

@@ -39,7 +39,10 @@ def test_a_row_shows_what_was_wrong_and_what_was_not_run() -> None:
     text = page.render({fault.name: result})
     row = next(line for line in text.splitlines() if line.startswith(f"| {fault.what} | {fault.how} "))
     assert row.endswith("| 4 | old | pending | 3 of 1,200 | deploy | ✗ the lock is stuck / so |")
-    assert f"**{len(FAULTS)} faults, 1 made, 0 came out as declared.** 1,200 answers were asked for, 3 failed" in text
+    assert (
+        f"**{len(FAULTS)} faults, 1 made, 0 came out as declared.** 1,200 answers were asked for, 3 failed, in 1 of the rows"
+        in text
+    )
     assert f"| {fault.station}: {fault.what} | 3 × status 500 | not foreseen |" in text
     other: Fault = FAULTS[1]
     assert f"| {other.what} | {other.how} | | | | | | not run |" in text
