@@ -65,8 +65,8 @@ def render(known: Mapping[str, Result]) -> str:
     silent = sum(1 for one in run.values() if not one["failed"])
     told = f"{failed:,} failed, in {len(run) - silent} of the rows" if failed else "none failed"
     counts = (
-        f"**{len(FAULTS)} faults, {len(run)} made, {held} came out as declared.** {asked:,} answers were asked for, {told}; in {silent} rows "
-        "nobody noticed anything."
+        f"**{len(FAULTS)} faults, {len(run)} made, {held} came out as declared.** {asked:,} answers were asked for, {told}; in {silent} "
+        "rows nobody noticed anything."
     )
     parts = [_HEAD, counts, "", _LEGEND]
     for station in dict.fromkeys(one.station for one in FAULTS):
