@@ -37,7 +37,7 @@ def parser() -> Parser:
             sub.add_argument(f"--{option}", default=os.environ.get(variable) or None, help=f"default: {variable}")
         sub.set_defaults(manifest=os.environ.get("LASTGOOD_MANIFEST") or None)
         if name != "manifest":
-            sub.add_argument("--database", default="default", metavar="ALIAS", help="alias in DATABASES")
+            sub.add_argument("--database", metavar="ALIAS", help="alias in DATABASES (default)")
         if name in ("plan", "back", "forward"):
             what = "path of a manifest, or build:NAME"
             sub.add_argument("--to", metavar="TARGET", required=name != "forward", help=what)

@@ -86,6 +86,33 @@ def test_what_it_says_of_each_migration(make: Any, migration: Callable[..., str]
     ]
 
 
+OWN = """
+class Faster(migrations.AddField): ...
+class Gone(migrations.RemoveField): ...
+class AddRangePartition(migrations.operations.base.Operation):
+    def state_forwards(self, app, state): ...
+    def describe(self): return type(self).__name__
+class DeletePartition(AddRangePartition): ...
+class DropIndexSafely(AddRangePartition): ...
+"""
+
+
+def test_operations_that_were_made_of_others(make: Any, migration: Callable[..., str]) -> None:
+    """A package's own kind of AddField is one; of an operation that is made of nothing known, its name says what goes."""
+    table = (
+        "migrations.CreateModel('Item', [('id', models.BigAutoField(primary_key=True)), ('name', models.TextField())]),"
+    )
+    more = "Faster('item', 'more', models.TextField(null=True)), Gone('item', 'name'), AddRangePartition(), DeletePartition(),"
+    text = migration(f"{table}{more}DropIndexSafely(),", code=OWN)
+    (entry,) = [
+        one
+        for one in json.loads(make(None, "v1", {"shop": {"0001_initial": text}}).run("manifest").stdout)["migrations"]
+        if one["app"] == "shop"
+    ]
+    assert entry["holds"] == ["Create model Item", "Add field more to item", "AddRangePartition"]
+    assert entry["lossy"] == ["Remove field name from item", "DeletePartition"]
+
+
 def test_the_same_files_give_the_same_text(make: Any, history: dict[str, Any]) -> None:
     one, other = (make(None, "v3", history["v3"], folder=folder) for folder in ("one", "other"))
     texts = {project.run("manifest", PYTHONHASHSEED=seed).stdout for project, seed in ((one, "1"), (other, "2"))}
