@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from random import uniform
 
 SECRET_NAME = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|KEY|DSN|_URL$|CREDENTIAL")
 # To the last @: a password may hold one, and / # ? as well.
@@ -12,6 +13,10 @@ GIVEN = re.compile(
     r"""(?i)((?:pass(?:word|wd|phrase)|secret|token|api[_-]?key|access[_-]?key)(?:_\w{1,40})?["']?\s{0,3}=(?!=)\s{0,3})"""
     r"""(?:"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|[^\s"']\S*)"""
 )
+
+
+# PostgreSQL's codes of what somebody else was in the way of.
+TRY_AGAIN = {"55P03": "a lock was not to be had in time", "40P01": "a deadlock"}
 
 
 class MigratorError(Exception):
@@ -44,6 +49,15 @@ class Busy(MigratorError):
 
     status = "busy"
     exit_status = 75
+
+
+class LeftBehind(Busy):
+    """As Busy, outside a transaction: something stayed, which the next run clears away before it goes on."""
+
+
+def pause_before(attempt: int) -> float:
+    """Return how many seconds to wait before the try after `attempt` (from 0): longer each time, and never two the same."""
+    return min(8.0, 0.25 * 2.0**attempt) * uniform(0.5, 1)  # noqa: S311
 
 
 def cause(error: BaseException) -> str:

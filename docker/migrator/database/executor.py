@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
+from django.db import Error, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 
 from ..decision.facts import BACK, FORWARD
 from ..decision.names import Names
-from ..errors import Busy, MigratorError, TooMuchAtOnce, cause, sqlstate
 from ..manifest import Manifest, operations
 from ..output import progress
 from . import deferred
+from .failure import failure
 from .ledger import Identity, Ledger
+from .outside import Outside
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from django.db.migrations.state import ProjectState
 
     from ..manifest.graph import AtomLoader
-
-
-TRY_AGAIN = {"55P03": "a lock was not to be had in time", "40P01": "a deadlock"}
-OUT_OF_MEMORY = "53200"  # of the table that all locks share, for the most part
 
 
 class Executor(MigrationExecutor):
@@ -51,6 +48,8 @@ class Executor(MigrationExecutor):
         self.applied: set[str] = set()
         self.untidy: dict[str, bool] = {}
         self.together = False  # several migrations in one transaction, which is open
+        self.until = 0.0  # of the monotonic clock: how long what a lock is in the way of is tried again
+        self.interrupted: frozenset[str] = frozenset()  # what was begun here outside a transaction, and not seen to end
         self._whole: Any = None
 
     def start_from(self, rows: Iterable[str], names: Names, applied: Iterable[str] | None = None) -> None:
@@ -122,10 +121,11 @@ class Executor(MigrationExecutor):
 
         started, clock = now(), monotonic()
         atomic = self.atomic(migration)
+        outside = Outside(self.connection, self.until, interrupted=str(migration) in self.interrupted)
         try:
             if not atomic:
                 self._begin(migration, direction, started)
-            with self._editor(migration) as editor:
+            with self._editor(migration) as editor, nullcontext() if atomic else outside.watch():
                 with deferred.settled(editor, unseen=not operations.schema_alone(migration)):
                     yield editor
                     # What the editor keeps for the end (foreign keys, indexes) must come before the record, not after it.
@@ -137,7 +137,8 @@ class Executor(MigrationExecutor):
                 with transaction.atomic(using=self.connection.alias):
                     self._record(migration, direction, started, begun=True)
         except Exception as error:
-            raise _failure(migration, error, atomic=atomic) from error
+            stayed = not atomic and (outside.touched or not self._withdraw(migration, direction, started))
+            raise failure(self.manifest[str(migration)], error, stayed=stayed) from error
         done = "applied" if direction == FORWARD else "undone"
         progress(f"{done}  {migration}  {monotonic() - clock:.2f} s")
 
@@ -161,6 +162,14 @@ class Executor(MigrationExecutor):
     def _begin(self, migration: Migration, direction: str, started: datetime) -> None:
         sha256 = self.manifest[str(migration)].sha256
         self.ledger.begin(direction, migration.app_label, migration.name, sha256, started, self.identity)
+
+    def _withdraw(self, migration: Migration, direction: str, started: datetime) -> bool:
+        """Take back that `migration` has begun, for nothing came of it; return whether that could be written."""
+        try:
+            self.ledger.withdraw(direction, migration.app_label, migration.name, started)
+        except Error:  # the connection is gone
+            return False
+        return True
 
     def _record(self, migration: Migration, direction: str, started: datetime, *, begun: bool = False) -> None:
         app, name = migration.app_label, migration.name
@@ -195,16 +204,3 @@ def _as_they_were(operations: Iterable[Any]) -> Iterator[None]:
             vars(operation).clear()
             vars(operation).update(values)
         raise
-
-
-def _failure(migration: Migration, error: Exception, *, atomic: bool) -> MigratorError:
-    text = f"{migration}: {cause(error)}"
-    if not atomic:
-        text += "; it is not atomic, so a part of it may have stayed: clear that away, then pass --resume"
-    again = TRY_AGAIN.get(sqlstate(error) or "")
-    progress(f"failed   {text}")
-    if sqlstate(error) == OUT_OF_MEMORY and atomic:
-        return TooMuchAtOnce(f"{text} (the server's max_locks_per_transaction bounds what one transaction can lock)")
-    if again and atomic:
-        return Busy(f"{text} ({again}: try again)")
-    return MigratorError(text)

@@ -117,6 +117,10 @@ class Ledger:
             app=app, name=name, direction=direction, sha256=sha256, started=started, finished=None, **vars(who)
         )
 
+    def withdraw(self, direction: str, app: str, name: str, started: datetime) -> None:
+        """Take back what `begin` has noted."""
+        self.entries.filter(app=app, name=name, direction=direction, started=started, finished=None).delete()
+
     def write(
         self, direction: str, app: str, name: str, sha256: str, started: datetime, who: Identity, *, begun: bool = False
     ) -> None:
