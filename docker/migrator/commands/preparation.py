@@ -51,6 +51,7 @@ def mend(executor: Executor, args: Namespace, facts: Facts) -> Facts:
         known = executor.manifest.by_key.get(key)
         if known is None or known.sha256 != started.by.sha256 or not known.again:
             continue
+        executor.ledger.ensure()
         progress(f"{key} was interrupted, and bears to be run again: {known.again[0]}")
         applied = names.state(facts.rows)
         originals = names.originals(key)

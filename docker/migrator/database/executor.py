@@ -18,6 +18,7 @@ from ..manifest import Manifest, operations
 from ..output import progress
 from . import deferred
 from .failure import failure
+from .found import Found
 from .ledger import Identity, Ledger
 from .outside import Outside
 
@@ -43,6 +44,7 @@ class Executor(MigrationExecutor):
         self.recorder = MigrationRecorder(connection)
         self.progress_callback = None
         self.ledger = Ledger(connection)
+        self.found = Found(connection, self.ledger)
         self.identity, self.manifest = who, manifest
         self.names, self.rows = Names([manifest]), set[str]()
         self.applied: set[str] = set()
@@ -70,6 +72,7 @@ class Executor(MigrationExecutor):
         """Know again what was known at `before`."""
         self.rows, self.applied, self.untidy, self.loader.applied_migrations = (type(one)(one) for one in before)
         self.ledger.forget()
+        self.found.forget()
 
     def tidy(self) -> None:
         """Write the rows that belong there, in a transaction; they say nothing else of what is applied."""
@@ -91,13 +94,22 @@ class Executor(MigrationExecutor):
         self, state: ProjectState, migration: Migration, fake: bool = False, fake_initial: bool = False
     ) -> ProjectState:
         """Apply `migration` and record it; in one transaction unless it is not atomic."""
-        with self._step(migration, FORWARD) as editor:
+        with self.found.noting() as found, self._step(migration, FORWARD, found) as editor:
             return migration.apply(state, editor)
 
     def unapply_migration(self, state: ProjectState, migration: Migration, fake: bool = False) -> ProjectState:
         """Undo `migration` and record that; in one transaction unless it is not atomic."""
-        with _as_they_were(migration.operations), self._step(migration, BACK) as editor:
+        with (
+            _as_they_were(migration.operations),
+            self.found.leaving(self.known_as(migration)),
+            self._step(migration, BACK) as editor,
+        ):
             return migration.unapply(state, editor)
+
+    def known_as(self, migration: Migration) -> frozenset[str]:
+        """Return the names under which `migration` may have been applied: its own, its originals', and of what was squashed of these."""
+        originals = self.names.originals(str(migration))
+        return originals.union((str(migration),), *(self.names.squashes.get(one, ()) for one in originals))
 
     def migration_plan(self, targets: Any, clean_start: bool = False) -> Any:
         """Return Django's plan; the one of everything is asked for again and again, and always the same."""
@@ -116,7 +128,7 @@ class Executor(MigrationExecutor):
         return super()._migrate_all_backwards(plan, ordered, fake)  # type: ignore[misc]
 
     @contextmanager
-    def _step(self, migration: Migration, direction: str) -> Iterator[Any]:
+    def _step(self, migration: Migration, direction: str, found: set[str] | None = None) -> Iterator[Any]:
         from django.utils.timezone import now
 
         started, clock = now(), monotonic()
@@ -132,10 +144,10 @@ class Executor(MigrationExecutor):
                     while editor.deferred_sql:
                         editor.execute(editor.deferred_sql.pop(0), None)
                 if atomic:
-                    self._record(migration, direction, started)
+                    self._record(migration, direction, started, found)
             if not atomic:
                 with transaction.atomic(using=self.connection.alias):
-                    self._record(migration, direction, started, begun=True)
+                    self._record(migration, direction, started, found, begun=True)
         except Exception as error:
             stayed = not atomic and (outside.touched or not self._withdraw(migration, direction, started))
             raise failure(self.manifest[str(migration)], error, stayed=stayed) from error
@@ -171,7 +183,9 @@ class Executor(MigrationExecutor):
             return False
         return True
 
-    def _record(self, migration: Migration, direction: str, started: datetime, *, begun: bool = False) -> None:
+    def _record(
+        self, migration: Migration, direction: str, started: datetime, found: set[str] | None, *, begun: bool = False
+    ) -> None:
         app, name = migration.app_label, migration.name
         touched = self.names.originals(str(migration))
         if direction == FORWARD:
@@ -184,7 +198,7 @@ class Executor(MigrationExecutor):
         self._set_rows({**self.untidy, **self.names.rows(self.applied, touched)})
         self.untidy = {}
         self.ledger.write(
-            direction, app, name, self.manifest[str(migration)].sha256, started, self.identity, begun=begun
+            direction, app, name, self.manifest[str(migration)].sha256, started, self.identity, begun=begun, found=found
         )
         if not self.together:
             self.ledger.flush()

@@ -36,6 +36,7 @@ def models() -> tuple[Any, Any]:
         started = time()
         finished = time(null=True)  # None: it began outside a transaction, and nobody has seen it end
         actor = text()
+        found: Any = models.TextField(null=True)  # what was there already, as a list in JSON; None: nobody looked
 
         class Meta:
             apps = Apps()
