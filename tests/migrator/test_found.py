@@ -60,8 +60,10 @@ def test_whatever_is_made_unless_it_is_there(builds_of: Any, database: Any) -> N
         "CREATE SCHEMA IF NOT EXISTS reports; CREATE TABLE IF NOT EXISTS reports.day (d date); CREATE INDEX IF NOT EXISTS item_name ON "
         "shop_item (name); ALTER TABLE shop_item ADD COLUMN IF NOT EXISTS size int; CREATE SEQUENCE IF NOT EXISTS numbers"
     )
-    back = "DROP SEQUENCE numbers; ALTER TABLE shop_item DROP COLUMN size; DROP INDEX item_name; DROP TABLE reports.day; "
+    back = (
+        "DROP SEQUENCE numbers; ALTER TABLE shop_item DROP COLUMN size; DROP INDEX item_name; DROP TABLE reports.day; "
         "DROP SCHEMA reports"
+    )
     v1, v2 = builds_of(f"migrations.RunSQL({forward!r}, {back!r}),")
     v1.run("forward")
     empty = database.schema()
