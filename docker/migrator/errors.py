@@ -68,6 +68,19 @@ def cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
+def not_loaded(module: str, error: BaseException) -> str:
+    """Return why the apps of the settings `module` do not load; of an app that asks a database, that there may be none."""
+    from django.db import Error
+
+    text = f"the apps of {module} do not load: {cause(error)}"
+    if not isinstance(error, Error):
+        return text
+    return (
+        f"{text}; an app asks the database while it is loaded (AppConfig.ready(), or a module's top level): while an image is built there "
+        "is none, and before the first migration no table, so ask when it is needed, or in a receiver of post_migrate"
+    )
+
+
 def without_secrets(text: str) -> str:
     """Return `text` with the values of secret environment variables and the passwords in addresses and of `password=…` masked."""
     for name, value in os.environ.items():

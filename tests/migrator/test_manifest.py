@@ -97,6 +97,27 @@ class DropIndexSafely(AddRangePartition): ...
 """
 
 
+def test_an_app_that_asks_the_database_while_it_is_loaded(make: Any, migration: Callable[..., str]) -> None:
+    """No image is built beside a database, and in a new one there is no table yet."""
+    project = make(None, "v1", {"shop": {"0001_initial": migration("")}})
+    asks = "from django.apps import AppConfig\n\nclass Shop(AppConfig):\n    name = 'shop'\n\n    def ready(self):\n"
+    asks += "        import warnings\n        warnings.simplefilter('ignore')  # Django's own word on it\n"
+    asks += (
+        "        from django.db import connection\n        connection.cursor().execute('SELECT name FROM shop_rate')\n"
+    )
+    (project.folder / "shop/apps.py").write_text(asks)
+    database = json.dumps({"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"})
+    reason = (
+        "the apps of settings do not load: OperationalError: no such table: shop_rate; an app asks the database while it is loaded "
+        "(AppConfig.ready(), or a module's top level): while an image is built there is none, and before the first migration no table, "
+        "so ask when it is needed, or in a receiver of post_migrate"
+    )
+    for command in ("manifest", "forward"):
+        run = project.run(command, TEST_DATABASE=database, PYTHONWARNINGS="ignore")
+        said = run.result["reason"] if command == "forward" else run.stderr.strip()
+        assert (run.exit_status, said) == (2, reason)
+
+
 def test_operations_that_were_made_of_others(make: Any, migration: Callable[..., str]) -> None:
     """A package's own kind of AddField is one; of an operation that is made of nothing known, its name says what goes."""
     table = (
