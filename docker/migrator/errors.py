@@ -65,7 +65,12 @@ def cause(error: BaseException) -> str:
     lines = (
         without_secrets(str(error)).strip().splitlines()
     )  # before it is cut: what tells a secret may stand on another line
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    if isinstance(error, OSError) and "source code" in text:
+        text += (
+            ' (an image keeps the sources of the application alone, unless sources = "all" in [tool.lastgood.image])'
+        )
+    return text
 
 
 def not_loaded(module: str, error: BaseException) -> str:

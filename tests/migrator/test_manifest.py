@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import py_compile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -116,6 +117,25 @@ def test_an_app_that_asks_the_database_while_it_is_loaded(make: Any, migration: 
         run = project.run(command, TEST_DATABASE=database, PYTHONWARNINGS="ignore")
         said = run.result["reason"] if command == "forward" else run.stderr.strip()
         assert (run.exit_status, said) == (2, reason)
+
+
+def test_a_migration_that_reads_the_source_of_a_dependency(
+    make: Any, sqlite: Any, migration: Callable[..., str]
+) -> None:
+    """An image has none; what would have to be set is said, when the migration is read as when it runs."""
+    code = "import inspect\nfrom gone import Price\n\ndef read(apps, editor):\n    inspect.getsource(Price)\n"
+    said = "OSError: could not get source code (an image keeps the sources of the application alone, unless "
+    said += 'sources = "all" in [tool.lastgood.image])'
+    for name, end, where in (
+        ("top", "read(None, None)\n", "the project's migrations do not load"),
+        ("run", "", "shop.0001_initial"),
+    ):
+        text = migration("migrations.RunPython(read, migrations.RunPython.noop)", code=code + end)
+        project = make(sqlite, name, {"shop": {"0001_initial": text}})
+        (project.folder / "gone.py").write_text("class Price: ...\n")
+        py_compile.compile(str(project.folder / "gone.py"), str(project.folder / "gone.pyc"))
+        (project.folder / "gone.py").unlink()
+        assert project.run("forward").result["reason"] == f"{where}: {said}"
 
 
 def test_operations_that_were_made_of_others(make: Any, migration: Callable[..., str]) -> None:
