@@ -39,7 +39,8 @@ a `migrate` of its own, models elsewhere, models without migrations) is refused,
 
 On PostgreSQL consecutive atomic migrations run in one transaction with their rows in django_migrations and in the
 ledger, under a session's advisory lock (so not through a transaction pooler, which is refused): what fails or is killed leaves
-nothing behind, and what was there before a migration stays when it is undone. What a lock was in the way of (--lock-timeout) is tried again for a while (--retry), and what needs more locks
+nothing behind, and what was there before a migration stays when it is undone.
+What a lock was in the way of (--lock-timeout) is tried again for a while (--retry), and what needs more locks
 than the server has room for in one transaction (max_locks_per_transaction) goes in halves. A migration with
 `atomic = False` runs alone, and the ledger notes its start: one that was interrupted is named by the next run, and by
 `check`, and is run again only where it only makes or drops indexes, or with --resume. On SQLite, which is for
