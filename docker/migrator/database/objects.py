@@ -122,9 +122,12 @@ def without(sql: str, why_left: Callable[[Object], str | None]) -> tuple[list[st
 def _statements(sql: str) -> list[str]:
     if ";" not in sql.strip().rstrip(";"):
         return [sql]
-    import sqlparse  # Django needs it, so it is there
+    import django.db.models  # noqa: F401  first: Django's modules go round in a circle here
+    from django.db.backends.base.operations import BaseDatabaseOperations
 
-    return [one for one in sqlparse.split(sql) if one.strip()]
+    # How Django cuts a script for the databases that take one statement at a time; PostgreSQL's own operations don't.
+    cut: Any = BaseDatabaseOperations.prepare_sql_script
+    return [one for one in cut(None, sql) if one.strip()]
 
 
 def _kind(words: str) -> str:
