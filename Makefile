@@ -49,6 +49,7 @@ types: .venv/tests
 lock: .venv/tests  ## compile the locks of the image, the tool, its tests and the local cloud anew
 	@$(BIN)/lastgood lock-base
 	@$(BIN)/lastgood lock-base --seeds ci/lastgood/local/postgres.toml
+	@$(BIN)/lastgood lock-base --seeds tests/servers/pgbouncer.toml
 	@$(BIN)/lastgood lock
 	@for set in ci tests ci/lastgood/local; do \
 	  CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
