@@ -11,7 +11,7 @@ BIN := .venv/bin
 # One more than the cores of the smallest machine that we have in mind: the tests wait a lot, for the engine and for what they start.
 PROCESSES ?= 3
 
-.PHONY: help demo test test-long check quick bench lint types lock docs permissions matrix migrations-table bench-migrator clean venv
+.PHONY: help demo test test-long check quick bench lint types lock docs permissions faults matrix migrations-table bench-migrator clean venv
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,7 @@ types: .venv/tests
 lock: .venv/tests  ## compile the locks of the image, the tool, its tests and the local cloud anew
 	@$(BIN)/lastgood lock-base
 	@$(BIN)/lastgood lock-base --seeds ci/lastgood/local/postgres.toml
+	@$(BIN)/lastgood lock-base --seeds tests/servers/pgbouncer.toml
 	@$(BIN)/lastgood lock
 	@for set in ci tests ci/lastgood/local; do \
 	  CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
@@ -59,6 +60,9 @@ docs: .venv/tests  ## docs/configuration.md and docs/lastgood.schema.json, from 
 
 permissions: .venv/tests  ## docs/permissions.md: what every role may do, who gets it, what was tried (CALLS=file noted by LASTGOOD_CALLS)
 	@PYTHONPATH=ci:tests $(BIN)/python -m permissions $(CALLS)
+
+faults: .venv/tests  ## docs/faults.md: what a deploy survives, fault after fault, in about an hour (ONLY="name name")
+	@PYTHONPATH=ci:tests $(BIN)/python -m faults $(ONLY)
 
 matrix: .venv/tests  ## the migrator with Django 4.2 to 6.1 on PostgreSQL 14 to 18 (ROWS="6.1/image/18")
 	@PYTHONPATH=.:ci:docker $(BIN)/python -m tests.migrator.matrix $(ROWS)

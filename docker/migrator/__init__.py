@@ -31,11 +31,16 @@ without that file never undoes anything, it names the build that can.
                              `forward --to TARGET` where `needs_direction` is "forward"; what `undone` and `applied` list is done
     4     refused            nothing was touched; `reason` says why and what would help
     5     failed             `reason` says at which migration; what `applied` and `undone` list is done, the rest is not
-    75    busy               another migrator, or a lock on a table, was in the way for too long; try again
+    75    busy               another migrator, or a lock on a table, was in the way for too long; try again (what an index that was made
+                             outside a transaction has left is dropped first)
+
+Where MIGRATION_DATABASE_URL is set, the settings see it as DATABASE_URL. What a project has that would be passed over (several schemas,
+a `migrate` of its own, models elsewhere, models without migrations) is refused, unless LASTGOOD_PASSES_OVER in the settings says why not.
 
 On PostgreSQL consecutive atomic migrations run in one transaction with their rows in django_migrations and in the
-ledger, under a session's advisory lock (so not through a transaction pooler): what fails or is killed leaves
-nothing behind. What a lock was in the way of (--lock-timeout) is tried again for a while (--retry), and what needs more locks
+ledger, under a session's advisory lock (so not through a transaction pooler, which is refused): what fails or is killed leaves
+nothing behind, and what was there before a migration stays when it is undone.
+What a lock was in the way of (--lock-timeout) is tried again for a while (--retry), and what needs more locks
 than the server has room for in one transaction (max_locks_per_transaction) goes in halves. A migration with
 `atomic = False` runs alone, and the ledger notes its start: one that was interrupted is named by the next run, and by
 `check`, and is run again only where it only makes or drops indexes, or with --resume. On SQLite, which is for

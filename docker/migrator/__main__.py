@@ -6,12 +6,15 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+from urllib.parse import unquote, urlsplit
 
 from .commands import MOVING, READING
-from .errors import MigratorError, UsageError, cause
+from .errors import MigratorError, UsageError, cause, not_loaded
 from .output import EXIT_STATUS, Result, complain
+
+OWN_ADDRESS = "MIGRATION_DATABASE_URL"
 
 
 class Stopped(KeyboardInterrupt):
@@ -37,7 +40,7 @@ def parser() -> Parser:
             sub.add_argument(f"--{option}", default=os.environ.get(variable) or None, help=f"default: {variable}")
         sub.set_defaults(manifest=os.environ.get("LASTGOOD_MANIFEST") or None)
         if name != "manifest":
-            sub.add_argument("--database", default="default", metavar="ALIAS", help="alias in DATABASES")
+            sub.add_argument("--database", metavar="ALIAS", help="alias in DATABASES (default)")
         if name in ("plan", "back", "forward"):
             what = "path of a manifest, or build:NAME"
             sub.add_argument("--to", metavar="TARGET", required=name != "forward", help=what)
@@ -73,16 +76,29 @@ def set_up() -> None:
     module = os.environ.get("DJANGO_SETTINGS_MODULE")
     if not module:
         raise UsageError("DJANGO_SETTINGS_MODULE is not set: name the project's settings module")
+    address = os.environ.get(OWN_ADDRESS)
+    if address:
+        os.environ["DATABASE_URL"] = address
     try:
         _ = settings.INSTALLED_APPS
     except (Exception, SystemExit) as error:  # whatever the module raises
         raise UsageError(f"the settings module {module} does not import: {cause(error)}") from error
+    if address and not taken(address, settings.DATABASES):
+        raise UsageError(
+            f"{OWN_ADDRESS} is set, but the settings do not take a database from DATABASE_URL, which has its value here"
+        )
     try:
         django.setup()
     except (Exception, SystemExit) as error:
-        raise UsageError(f"the apps of {module} do not load: {cause(error)}") from error
+        raise UsageError(not_loaded(module, error)) from error
     # Names that go into the database (permissions) must not depend on LANGUAGE_CODE; Django's migrate does the same.
     translation.deactivate_all()
+
+
+def taken(address: str, databases: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Return whether one of `databases` is where `address` leads."""
+    host = unquote(urlsplit(address).hostname or "").lower()
+    return not host or any(str(one.get("HOST", "")).lower() == host for one in databases.values())
 
 
 def read(args: argparse.Namespace) -> int:

@@ -364,6 +364,30 @@ def test_a_database_that_may_stay_ahead_is_said_to_who_goes_forward(cloud: Any) 
     ]
 
 
+@pytest.mark.parametrize(
+    ("release", "other", "older"),
+    [
+        ("3", "4", True),
+        ("4", "3", False),
+        ("9", "10", True),
+        ("4", "4-restore", True),
+        ("4-restore", "4", False),
+        ("4-restore", "5", True),
+    ],
+)
+def test_is_older(cloud: Any, release: str, other: str, older: bool) -> None:
+    assert cloud.function.is_older(release, other) is older
+
+
+@pytest.mark.parametrize(("before", "said"), [("4", []), ("2", [{"name": "LASTGOOD_LEAVE_AHEAD", "value": "yes"}])])
+def test_the_way_back_of_cloudformation_leaves_nothing_ahead(cloud: Any, before: str, said: list[Any]) -> None:
+    """Release 3 was a rollback, service first; where CloudFormation goes back to it, its properties come as they were then."""
+    old = PROPERTIES | {"Release": before, "ImageDigest": "sha256:other", "Build": "other"}
+    wanted = PROPERTIES | {"Release": "3", "LeaveAhead": "yes"}
+    cloud.function.handler(request(RequestType="Update", ResourceProperties=wanted, OldResourceProperties=old))
+    assert cloud.ran[0]["overrides"]["containerOverrides"][0]["environment"][1:] == said
+
+
 def throttled(call: str) -> ClientError:
     return ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, call)
 

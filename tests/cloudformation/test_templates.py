@@ -130,8 +130,11 @@ def test_both_tasks_run_one_image_and_may_write_nowhere_but_in_tmp() -> None:
     containers = [
         resources[name]["Properties"]["ContainerDefinitions"][0] for name in ("TaskDefinition", "ReleaseTaskDefinition")
     ]
-    for name in ("Image", "User", "ReadonlyRootFilesystem", "MountPoints", "Environment", "Secrets", "LinuxParameters"):
+    for name in ("Image", "User", "ReadonlyRootFilesystem", "MountPoints", "Environment", "LinuxParameters"):
         assert containers[0][name] == containers[1][name]
+    more = [one for one in containers[1]["Secrets"] if one not in containers[0]["Secrets"]]
+    own = {"Name": "MIGRATION_DATABASE_URL", "ValueFrom": {"Ref": "MigrationDatabaseSecret"}}
+    assert more == [{"Fn::If": ["HasMigrationDatabase", own, {"Ref": "AWS::NoValue"}]}]
     assert containers[0]["User"] == "65532:65532"
     assert containers[0]["ReadonlyRootFilesystem"] is True
 
@@ -284,6 +287,17 @@ def test_a_key_of_a_secret_is_ecs_business_and_the_secret_iams() -> None:
     assert readable(service()) == [f"{SECRET}:db-AbCdEf", f"{SECRET}:key-AbCdEf"]
 
 
+def test_an_address_for_migrations_is_the_release_tasks_alone() -> None:
+    parameters = {"MigrationDatabaseSecret": f"{SECRET}:owner-AbCdEf:url::"}
+    found = service(**parameters).resources
+    release = found["ReleaseTaskDefinition"]["Properties"]["ContainerDefinitions"][0]
+    own = {"Name": "MIGRATION_DATABASE_URL", "ValueFrom": f"{SECRET}:owner-AbCdEf:url::"}
+    assert [one for one in release["Secrets"] if one not in web()["Secrets"]] == [own]
+    holders = [name for name, one in found.items() if "owner-AbCdEf" in json.dumps(one)]
+    assert sorted(holders) == ["ExecutionRole", "ReleaseTaskDefinition"]
+    assert readable(service(**parameters)) == [f"{SECRET}:db-AbCdEf", f"{SECRET}:key-AbCdEf", f"{SECRET}:owner-AbCdEf"]
+
+
 def test_a_secret_that_rds_keeps() -> None:
     rds = f"{SECRET}:rds!db-0a1b-AbCdEf"
     parameters = {"DatabaseSecret": rds, "DatabaseHost": "db.example", "DatabaseName": "board"}
@@ -310,6 +324,7 @@ def test_whatever_key_encrypts_them_opens_secrets_alone() -> None:
     [
         ("DatabaseSecret", [f"{SECRET}:a/b-AbCdEf", f"{SECRET}:a-AbCdEf:key::", f"{SECRET}:rds!cluster-1-AbCdEf"],
          ["", "a/b", f"{SECRET}:a", f"{SECRET}:a-AbCdEf:key", "postgresql://u:p@h/d"]),
+        ("MigrationDatabaseSecret", ["", f"{SECRET}:a-AbCdEf:key::"], ["a/b", "postgresql://u:p@h/d"]),
         ("CacheUrlSecret", ["", f"{SECRET}:a-AbCdEf"], ["redis://h/0"]),
         ("CacheUrl", ["", "redis://cache.internal:6379/0"], ["redis://:hunter2@cache/0", "rediss://user@cache/0"]),
         ("Domain", ["", "board.example.com"], ["https://board.example.com", "board", "board.example.com/x"]),

@@ -761,6 +761,48 @@ def test_status_says_why_a_left_release_is_not_ended_yet(
     assert f"left         release 2 is pending, and its command is gone: {expected}" in reporter.render_status(found)
 
 
+def test_a_left_release_waits_for_old_tasks_to_leave(
+    account: Any, record: Record, facts: Facts, deployed: BuildFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stack is complete, and a task of last good finishes what it had begun: the release that was left has not failed for that."""
+    record.begin("deploy", facts("b"), who="grace", reason="")
+    account.cloudformation.add("board-staging", "UPDATE_COMPLETE", {"ImageDigest": facts("b").digest})
+    account.running = (facts("b").digest, deployed.digest)
+    found = reporter.status(Place(account, account.folder))
+    problem = f"tasks of {deployed.digest[:19]} are running, not of {facts('b').digest[:19]} alone"
+    assert (found["left"], found["newest"]["state"], found["lock"]) == (
+        f"the stack is UPDATE_COMPLETE, but {problem}; this command later, or the next deploy or rollback, ends the release",
+        "pending",
+        None,
+    )
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 1:
+            account.running = (facts("b").digest,)
+
+    monkeypatch.setattr("time.sleep", sleep)
+    account.cloudformation.plays = [FORWARD]
+    become(account, facts("c"))
+    assert release(account, facts("c"))["state"] == "good"
+    assert slept
+    assert states(record) == [(3, "good"), (2, "good"), (1, "good")]
+
+
+def test_a_left_release_that_never_answers_has_failed(
+    account: Any, record: Record, facts: Facts, deployed: BuildFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lastgood.deploy.leftovers.PATIENCE", 0.0)
+    record.begin("deploy", facts("b"), who="grace", reason="")
+    account.cloudformation.add("board-staging", "UPDATE_COMPLETE", {"ImageDigest": facts("b").digest})
+    account.running, account.status = (facts("b").digest,), 503
+    account.cloudformation.plays = [FORWARD]
+    account.cloudformation.hook = lambda _status: account.__dict__.update(running=(facts("c").digest,), status=200)
+    assert release(account, facts("c"))["state"] == "good"
+    assert states(record) == [(3, "good"), (2, "failed"), (1, "good")]
+
+
 def test_status_leaves_a_release_whose_command_is_alive(
     account: Any, record: Record, facts: Facts, deployed: BuildFacts
 ) -> None:

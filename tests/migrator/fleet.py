@@ -262,8 +262,17 @@ def users_rows(connection: psycopg.Connection[Any]) -> int:
     return sum(row[0] for row in found if row)
 
 
+def shared(connection: psycopg.Connection[Any]) -> frozenset[str]:
+    """Return the extensions and schemas that migrations, or an administrator, have made."""
+    found = connection.execute(
+        "SELECT extname FROM pg_extension WHERE extname <> 'plpgsql' UNION ALL SELECT nspname FROM pg_namespace WHERE nspname = 'extra'"
+    )
+    return frozenset(name for (name,) in found)
+
+
 def emptied(connection: psycopg.Connection[Any]) -> None:
     connection.execute("DROP SCHEMA public CASCADE")
+    connection.execute("DROP SCHEMA IF EXISTS extra CASCADE")
     connection.execute("CREATE SCHEMA public")
 
 

@@ -17,7 +17,7 @@ from migrator.manifest.squash import below, set_aside
 
 MARK = "models.TextField()"  # the field by which the tests know a row
 APPS = ("a", "s", "z")  # some before and some behind Django's own in the alphabet
-TEMPLATE = """from django.contrib.postgres.operations import AddIndexConcurrently
+TEMPLATE = """from django.contrib.postgres.operations import AddIndexConcurrently, CreateExtension
 from django.db import migrations, models
 from helpers import nothing, rows
 
@@ -33,9 +33,12 @@ class Migration(migrations.Migration):
 {edits}"""
 
 
+SHARED = ("citext", "pg_trgm", "extra")  # what several migrations may make unless it is there: extensions, and a schema
+
+
 @dataclass(frozen=True)
 class Operation:
-    """A line of a migration; `kind` is holds, changes, lossy, irreversible or data."""
+    """A line of a migration; `kind` is holds, changes, lossy, irreversible, data or shared."""
 
     text: str
     kind: str
@@ -333,6 +336,17 @@ def data(draw: Draw, tree: Tree, number: int) -> Tree | None:
     return _add(tree, app, number, Operation(f"migrations.RunPython(*rows('{app}', '{model}', 'd{number}'))", "data"))
 
 
+def share(draw: Draw, tree: Tree, number: int) -> Tree | None:
+    """Make something unless it is there, as other apps do, and perhaps an administrator has."""
+    if not (app := _choose(draw, tree.apps)):
+        return None
+    name = draw(st.sampled_from(SHARED))
+    text = f"CreateExtension('{name}')"
+    if name == "extra":
+        text = "migrations.RunSQL('CREATE SCHEMA IF NOT EXISTS extra', 'DROP SCHEMA IF EXISTS extra')"
+    return _add(tree, app, number, Operation(text, "shared"))
+
+
 def squash(draw: Draw, tree: Tree, number: int) -> Tree | None:
     """Squash the first files of an app, squashed ones included, and keep them."""
     app = _choose(draw, tree.apps)
@@ -437,6 +451,9 @@ CHANGES = (
 )
 
 
+SHARING = (*CHANGES, share, share, share, share, share, share)
+
+
 def merge(ours: Tree, theirs: Tree, number: int) -> Tree | None:
     """Return both branches with a merge migration for each app that needs one; only where they added and nothing else."""
     common = set(ours.files.keys() & theirs.files.keys())
@@ -467,8 +484,9 @@ def nested(tree: Tree) -> bool:
 
 
 @st.composite
-def histories(draw: Draw, builds: int = 5, changes: int = 3, nesting: bool = True) -> History:
+def histories(draw: Draw, builds: int = 5, changes: int = 3, nesting: bool = True, sharing: bool = False) -> History:
     """Draw builds, each made of an earlier one by up to `changes` changes, or of two by a merge."""
+    kinds = SHARING if sharing else CHANGES
     first = new_model(draw, Tree(), 1, APPS[0])
     assert first
     trees = [first]
@@ -479,7 +497,7 @@ def histories(draw: Draw, builds: int = 5, changes: int = 3, nesting: bool = Tru
         if draw(st.integers(0, 5)) == 5:
             tree = merge(tree, draw(st.sampled_from(trees)), next(numbers)) or tree
         for _ in range(draw(st.integers(1, changes))):
-            for change in draw(st.lists(st.sampled_from(CHANGES), min_size=3, max_size=3)):
+            for change in draw(st.lists(st.sampled_from(kinds), min_size=3, max_size=3)):
                 changed = change(draw, tree, next(numbers))
                 if changed and (nesting or not nested(changed)):
                     tree = changed

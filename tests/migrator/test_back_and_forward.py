@@ -112,6 +112,7 @@ def test_back_over_several_builds_in_one_go(builds: Any, database: Any) -> None:
         "lossy": ["Create model Invoice"],
         "rollback": None,
         "operations": None,
+        "stays": [],
         "unknown": "only build v3 has the files",
     }
     plan = json.loads(v3.run("plan", "--to", "build:v1", "--json").stdout)

@@ -115,6 +115,28 @@ def test_what_has_drifted(builds: Any, database: Any) -> None:
     assert json.loads(v3.run("check", "--json").stdout)["drifted"] == ["shop_item"]
 
 
+@pytest.mark.postgres
+@pytest.mark.slow
+def test_migrations_in_other_schemas(builds: Any, database: Any) -> None:
+    """Another project's, a stage's or a tenant's: nobody can tell, so they are named; partitions are made at any time, and no drift."""
+    _, v2, _, _ = builds
+    v2.run("forward")
+    make = "CREATE TABLE shop_day (day date) PARTITION BY RANGE (day)"
+    database.connection.execute(f"CREATE SCHEMA acme CREATE TABLE django_migrations (id int); {make}")
+    note = "note: migrations are recorded in other schemas, too, which stay as they are: acme"
+    assert note in v2.run("forward").stdout.splitlines()
+    assert v2.run("check").stdout == "in step with build v2\n  drifted  shop_day\n  elsewhere  acme\n"
+    database.connection.execute("DROP SCHEMA acme CASCADE; DROP TABLE shop_day")
+    assert v2.run("check").stdout == "in step with build v2\n"
+    database.connection.execute(f"{make.replace('shop_day', 'shop_days')}")
+    v3 = builds[2]
+    v3.run("forward")
+    database.connection.execute(
+        "CREATE TABLE d PARTITION OF shop_days FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')"
+    )
+    assert v3.run("check").stdout == "in step with build v3\n"
+
+
 @pytest.mark.slow
 def test_sqlite_for_development(sqlite: Any, make: Any, history: Any) -> None:
     """Each migration is a transaction of its own there: what came before the failing one stays, and is told."""

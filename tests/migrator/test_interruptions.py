@@ -9,7 +9,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from migrator.database.lock import KEY
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
@@ -102,8 +101,10 @@ def test_two_at_once(builds: Any, gated: Any, database: Any, wait_for: Callable[
         f"another migrator is at work on this database (pid {pid}, lastgood forward gated): try again later"
     )
     second = gated.start("forward")
-    query = f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = {KEY & 0xFFFFFFFF}"
-    wait_for(lambda: database.rows(query), "the second waits for the first")
+    assert second.stdout
+    assert second.stdout.readline() == f"waiting for another migrator (pid {pid}, lastgood forward gated)\n"
+    query = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'lastgood forward gated' AND backend_xmin IS NOT NULL AND pid <> %s"
+    assert not database.rows(query % pid), "who waits holds no snapshot"
     open_gate(database)
     ends = [process.communicate(timeout=60)[0].splitlines()[-1] for process in (first, second)]
     assert ['"status": "done"' in ends[0], '"status": "nothing"' in ends[1]] == [True, True]

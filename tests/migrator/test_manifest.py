@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import py_compile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +85,73 @@ def test_what_it_says_of_each_migration(make: Any, migration: Callable[..., str]
             "dependencies": ["shop.0001_initial", "shop.0002_drop"],
         },
     ]
+
+
+OWN = """
+class Faster(migrations.AddField): ...
+class Gone(migrations.RemoveField): ...
+class AddRangePartition(migrations.operations.base.Operation):
+    def state_forwards(self, app, state): ...
+    def describe(self): return type(self).__name__
+class DeletePartition(AddRangePartition): ...
+class DropIndexSafely(AddRangePartition): ...
+"""
+
+
+def test_an_app_that_asks_the_database_while_it_is_loaded(make: Any, migration: Callable[..., str]) -> None:
+    """No image is built beside a database, and in a new one there is no table yet."""
+    project = make(None, "v1", {"shop": {"0001_initial": migration("")}})
+    asks = "from django.apps import AppConfig\n\nclass Shop(AppConfig):\n    name = 'shop'\n\n    def ready(self):\n"
+    asks += "        import warnings\n        warnings.simplefilter('ignore')  # Django's own word on it\n"
+    asks += (
+        "        from django.db import connection\n        connection.cursor().execute('SELECT name FROM shop_rate')\n"
+    )
+    (project.folder / "shop/apps.py").write_text(asks)
+    database = json.dumps({"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"})
+    reason = (
+        "the apps of settings do not load: OperationalError: no such table: shop_rate; an app asks the database while it is loaded "
+        "(AppConfig.ready(), or a module's top level): while an image is built there is none, and before the first migration no table, "
+        "so ask when it is needed, or in a receiver of post_migrate"
+    )
+    for command in ("manifest", "forward"):
+        run = project.run(command, TEST_DATABASE=database, PYTHONWARNINGS="ignore")
+        said = run.result["reason"] if command == "forward" else run.stderr.strip()
+        assert (run.exit_status, said) == (2, reason)
+
+
+def test_a_migration_that_reads_the_source_of_a_dependency(
+    make: Any, sqlite: Any, migration: Callable[..., str]
+) -> None:
+    """An image has none; what would have to be set is said, when the migration is read as when it runs."""
+    code = "import inspect\nfrom gone import Price\n\ndef read(apps, editor):\n    inspect.getsource(Price)\n"
+    said = "OSError: could not get source code (an image keeps the sources of the application alone, unless "
+    said += 'sources = "all" in [tool.lastgood.image])'
+    for name, end, where in (
+        ("top", "read(None, None)\n", "the project's migrations do not load"),
+        ("run", "", "shop.0001_initial"),
+    ):
+        text = migration("migrations.RunPython(read, migrations.RunPython.noop)", code=code + end)
+        project = make(sqlite, name, {"shop": {"0001_initial": text}})
+        (project.folder / "gone.py").write_text("class Price: ...\n")
+        py_compile.compile(str(project.folder / "gone.py"), str(project.folder / "gone.pyc"))
+        (project.folder / "gone.py").unlink()
+        assert project.run("forward").result["reason"] == f"{where}: {said}"
+
+
+def test_operations_that_were_made_of_others(make: Any, migration: Callable[..., str]) -> None:
+    """A package's own kind of AddField is one; of an operation that is made of nothing known, its name says what goes."""
+    table = (
+        "migrations.CreateModel('Item', [('id', models.BigAutoField(primary_key=True)), ('name', models.TextField())]),"
+    )
+    more = "Faster('item', 'more', models.TextField(null=True)), Gone('item', 'name'), AddRangePartition(), DeletePartition(),"
+    text = migration(f"{table}{more}DropIndexSafely(),", code=OWN)
+    (entry,) = [
+        one
+        for one in json.loads(make(None, "v1", {"shop": {"0001_initial": text}}).run("manifest").stdout)["migrations"]
+        if one["app"] == "shop"
+    ]
+    assert entry["holds"] == ["Create model Item", "Add field more to item", "AddRangePartition"]
+    assert entry["lossy"] == ["Remove field name from item", "DeletePartition"]
 
 
 def test_the_same_files_give_the_same_text(make: Any, history: dict[str, Any]) -> None:

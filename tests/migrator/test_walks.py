@@ -59,6 +59,7 @@ class Walker:
         try:
             wanted = {stop: self.expected(history.trees[stop], workers[stop]) for stop in stops}
             emptied(self.database.connection)
+            self.begin()
             if first == "django":
                 workers[stops[0]].migrate()
             given_up: set[str] = set()
@@ -68,6 +69,9 @@ class Walker:
         finally:
             self.fleet.close_workers()
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def begin(self) -> None:
+        """Make of the empty database what the walk begins with."""
 
     def step(
         self, workers: dict[str, Worker], stop: str, wanted: Contents, history: History, given_up: set[str]

@@ -251,8 +251,9 @@ def test_secrets(
 
 def test_a_cache_that_is_not_wanted_is_not_missed(make: MakeFacts) -> None:
     assert [line.what for line in secrets.lines(make())] == ["DatabaseSecret", "SecretKeySecret"]
-    found = secrets.lines(make(CacheUrlSecret=SECRET_KEY))
-    assert [line.what for line in found] == ["DatabaseSecret", "SecretKeySecret", "CacheUrlSecret"]
+    found = secrets.lines(make(CacheUrlSecret=SECRET_KEY, MigrationDatabaseSecret=SECRET_KEY))
+    names = ["DatabaseSecret", "MigrationDatabaseSecret", "SecretKeySecret", "CacheUrlSecret"]
+    assert [line.what for line in found] == names
 
 
 ACM = "acm:DescribeCertificate"

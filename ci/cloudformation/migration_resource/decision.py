@@ -80,6 +80,12 @@ def is_way_back(wanted: Item, old: Item | None, before: Item | None) -> bool:
     return bool(before and old and before.get("old") == wanted and before["wanted"] == old)
 
 
+def is_older(release: str, other: str) -> bool:
+    """Whether a release was asked for before the other: `12`, then `12-restore`, then `13`."""
+    order = [(int(number or 0), bool(rest)) for number, _, rest in (one.partition("-") for one in (release, other))]
+    return order[0] < order[1]
+
+
 def next_step(operation: Item, outcome: Item) -> Item:
     """Says what follows the hop that has just ended.
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
+from lastgood.aws.errors import patiently
 from lastgood.deploy import outcome, stuck, verify
 from lastgood.deploy.outcome import Ending
 from lastgood.deploy.place import Place
@@ -19,6 +21,9 @@ from lastgood.record.release import Release
 from lastgood.record.table import Record
 from lastgood.report.terminal import say, step
 
+PATIENCE = (
+    60.0  # seconds for old tasks to leave and new ones to answer, where the stack has come to what was left pending
+)
 _FRESH = (None, "REVIEW_IN_PROGRESS")  # a stack is created in these, and updated in DONE and BACK
 
 
@@ -28,7 +33,7 @@ def tidy(place: Place, lock: Lock, *, anew: bool) -> list[int]:
     Raises Refused where the stack is stuck; `anew` says that a person wants it deleted anyhow.
     """
     status = _settle(place, lock, anew=anew)
-    numbers = end_pending(place)
+    numbers = end_pending(place, patience=0.0 if anew else PATIENCE)
     if status in (*_FRESH, *DONE, *BACK) or anew:
         return numbers
     decided = removal(status, serving=verify.facts(place).serving)
@@ -80,16 +85,21 @@ def refusal(stack: str, environment: str, last: Release | None, skip: Skip) -> s
     return f"the stack {stack} can't finish its rollback, and this could not be proved harmless:{named}\nwhat to type: {advice}"
 
 
-def end_pending(place: Place) -> list[int]:
+def end_pending(place: Place, *, patience: float) -> list[int]:
     """Ends the releases whose commands died by what really runs, and what they left unwritten; returns their numbers.
 
-    The caller holds the environment's lock, and nothing goes on in the stack.
+    The caller holds the environment's lock, and nothing goes on in the stack. One that the stack has come to has `patience` seconds until
+    its tasks alone run and answer.
     """
     record = place.record
     releases = record.releases(limit=50)
     pending = [release for release in releases if release.state == "pending"]
     if pending:
-        found = verify.facts(place)
+        end_of_patience = time.monotonic() + patience
+        found = look(place)
+        while hinders(releases[0], found) and time.monotonic() < end_of_patience:
+            time.sleep(place.stack.pause)
+            found = look(place)
         for release in pending:
             end(record, release, found, newest=release is releases[0])
     last = record.last_good()
@@ -98,6 +108,24 @@ def end_pending(place: Place) -> list[int]:
             f"the releases that release {last.number} took back, and that a command that is gone had not all written down: undone"
         )
     return [release.number for release in pending]
+
+
+def look(place: Place) -> verify.Facts:
+    """The facts, where AWS is busy a little later."""
+    return patiently(lambda: verify.facts(place), seconds=verify.PATIENCE, pause=place.stack.pause)
+
+
+def hinders(newest: Release | None, found: verify.Facts) -> str:
+    """What still keeps the newest release, pending, from its good end on a stack that has come to it; empty where nothing does.
+
+    It may pass: when a stack is complete, old tasks still finish what they had begun, and one answer may be late. Of a stack that has not
+    come to it, nothing is said: that is over.
+    """
+    if newest is None or newest.state != "pending":
+        return ""
+    if found.stack not in DONE or found.wanted != newest.facts.digest:
+        return ""
+    return verify.wrong(found, newest.facts.digest)
 
 
 def end(record: Record, release: Release, found: verify.Facts, *, newest: bool) -> None:

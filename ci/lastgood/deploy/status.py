@@ -43,9 +43,12 @@ def settle(place: Place, who: str) -> str:
         return f"the stack is still {stack}; when it has ended, this command or the next deploy or rollback ends the release"
     if stack == STUCK:
         return f"the stack is {STUCK}; the next deploy or rollback continues it, and ends the release"
+    hindrance = leftovers.hinders(_newest(place), leftovers.look(place))
+    if hindrance:
+        return f"the stack is {stack}, but {hindrance}; this command later, or the next deploy or rollback, ends the release"
     try:
         with Lock(place.record, who=who or "lastgood status", what="ending what a command that is gone has left"):
-            leftovers.end_pending(place)
+            leftovers.end_pending(place, patience=0.0)
     except Refused:
         return "another command has just begun to work on it"
     except Exception as error:

@@ -54,7 +54,15 @@ def answer(**facts):
 try:
     import django
     from django.conf import settings
-    django.setup()
+    try:
+        django.setup()
+    except Exception as error:
+        from django.db import Error
+        if isinstance(error, Error):
+            from migrator.errors import UsageError, not_loaded
+            doing = "loading the apps"
+            raise UsageError(not_loaded(os.environ["DJANGO_SETTINGS_MODULE"], error)) from error
+        raise
     from django.apps import apps
     target = os.path.abspath(settings.STATIC_ROOT) if settings.STATIC_ROOT else ""
     if apps.is_installed("django.contrib.staticfiles") and target.startswith(os.path.dirname(os.getcwd()) + "/"):

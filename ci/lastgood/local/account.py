@@ -44,7 +44,7 @@ def client(service: str, endpoint: str) -> Any:
 def prepare(endpoint: str, project: str, values: Mapping[str, str]) -> dict[str, str]:
     """Makes the network and the secrets where they are missing. Returns parameters of service.yml.
 
-    `values` are the secrets' contents by name: `database-url` and `secret-key`.
+    `values` are the secrets' contents by name: `database-url`, `migration-database-url` and `secret-key`.
     """
     network = client("ec2", endpoint)
     networks = network.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
@@ -57,6 +57,7 @@ def prepare(endpoint: str, project: str, values: Mapping[str, str]) -> dict[str,
         "VpcId": identity,
         "Subnets": ",".join(names),
         "DatabaseSecret": arns["database-url"],
+        "MigrationDatabaseSecret": arns["migration-database-url"],
         "SecretKeySecret": arns["secret-key"],
         "DesiredCount": DESIRED_COUNT,
         "HealthCheckGracePeriod": GRACE_PERIOD,

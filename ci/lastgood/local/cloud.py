@@ -107,7 +107,8 @@ def _start(instance: Instance, images: ImageSettings) -> None:
 def _remember(instance: Instance, private: dict[str, str]) -> None:
     database = instance.project
     user = f"{database}:{private['database']}"
-    values = {"database-url": f"postgresql://{user}@postgres:5432/{database}", "secret-key": private["secret_key"]}
+    url = f"postgresql://{user}@postgres:5432/{database}"
+    values = {"database-url": url, "migration-database-url": url, "secret-key": private["secret_key"]}
     cloud = LocalCloud(
         endpoint_url=instance.endpoint,
         registry=instance.registry,

@@ -8,7 +8,8 @@ from typing import Any
 
 from lastgood.preflight.line import GOOD, UNKNOWN, WRONG, Facts, Line
 
-NAMES = ("DatabaseSecret", "SecretKeySecret", "CacheUrlSecret")
+NAMES = ("DatabaseSecret", "MigrationDatabaseSecret", "SecretKeySecret", "CacheUrlSecret")
+OPTIONAL = ("MigrationDatabaseSecret", "CacheUrlSecret")
 _ARN = re.compile(r"(arn:[^:]+:secretsmanager:([^:]+):\d{12}:secret:[^:]+-[A-Za-z0-9]{6})(?::([^:]*):[^:]*:[^:]*)?")
 
 
@@ -34,7 +35,7 @@ def own_key(secret: Mapping[str, Any]) -> str:
 
 def lines(facts: Facts) -> list[Line]:
     """One line a secret."""
-    return [_secret(facts, name) for name in NAMES if facts.parameters.get(name) or name != "CacheUrlSecret"]
+    return [_secret(facts, name) for name in NAMES if facts.parameters.get(name) or name not in OPTIONAL]
 
 
 def _secret(facts: Facts, name: str) -> Line:

@@ -15,19 +15,20 @@ if TYPE_CHECKING:
     from ..manifest.graph import AtomLoader
 
 
-def own(args: Namespace, loader: AtomLoader | None = None) -> Manifest:
+def own(args: Namespace, loader: AtomLoader | None = None, *, unnamed: str | None = None) -> Manifest:
     """Return this image's manifest: the file that LASTGOOD_MANIFEST names, else computed, of what `loader` has loaded.
 
-    Raise UsageError where the build has no name, or another than --build says.
+    Raise UsageError where the build has no name, which `unnamed` gives it, or another than --build says.
     """
     if args.manifest:
         read = manifest.load(Path(args.manifest))
         if args.build and args.build != read.build:
             raise UsageError(f"the manifest {args.manifest} is of build {read.build}, but --build says {args.build}")
         return read
-    if not args.build:
+    name = args.build or unnamed
+    if not name:
         raise UsageError("this build has no name: pass --build NAME, or set LASTGOOD_BUILD or LASTGOOD_MANIFEST")
-    return manifest.from_loader(loader or manifest.load_files(), args.build, args.commit)
+    return manifest.from_loader(loader or manifest.load_files(), name, args.commit)
 
 
 def target(args: Namespace, ledger: Ledger, image: Manifest | None = None) -> Manifest:

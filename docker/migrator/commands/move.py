@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from ..database import connection as database
-from ..database import fingerprint, lock
+from ..database import fingerprint, lock, tables
 from ..decision import acceptance, interruption, plan, standing
 from ..decision.facts import BACK, FORWARD, Facts
 from ..decision.steps import Decision
@@ -53,6 +53,11 @@ def forward(args: Namespace, result: Result) -> None:
             if not decision.rest:
                 _verify(executor, wanted)
                 _note_schema(executor, wanted, moved=decision.status == "run")
+                others = tables.elsewhere(connection)
+                if others:
+                    progress(
+                        f"note: migrations are recorded in other schemas, too, which stay as they are: {', '.join(others)}"
+                    )
         _conclude(result, decision)
 
 

@@ -77,6 +77,7 @@ def _describe_phase(
                 "lossy": list(build[key].lossy if phase.direction == "forward" else build[key].holds),
                 "rollback": build[key].rollback,
                 "operations": None,
+                "stays": [],
                 "unknown": f"only build {phase.build} has the files",
             }
             for key in phase.migrations
@@ -126,6 +127,7 @@ def _migration_text(details: dict[str, Any], direction: str) -> list[str]:
     lines += [
         f"       {'loses the data of' if direction == 'back' else 'loses data'}: {one}" for one in details["lossy"]
     ]
+    lines += [f"       stays: {one}" for one in details["stays"]]
     lines += [f"       {details['unknown']}"] if details["unknown"] else []
     return lines
 

@@ -37,7 +37,9 @@ def load(connection: BaseDatabaseWrapper, args: Namespace) -> tuple[Executor, Ma
         raise Refused(f"the files of this image are not those of its manifest: {', '.join(differing)}")
     commit = args.commit or image.commit or ""
     executor = Executor(connection, loader, image, Identity(image.build, args.digest or "", commit, args.actor or ""))
-    return executor, image, executor.ledger.facts()
+    facts = executor.ledger.facts()
+    executor.interrupted = frozenset(facts.started)
+    return executor, image, facts
 
 
 def mend(executor: Executor, args: Namespace, facts: Facts) -> Facts:
@@ -47,8 +49,9 @@ def mend(executor: Executor, args: Namespace, facts: Facts) -> Facts:
     names = Manifests(facts.builds, [executor.manifest]).names()
     for key, started in facts.started.items():
         known = executor.manifest.by_key.get(key)
-        if args.resume or known is None or known.sha256 != started.by.sha256 or not known.again:
+        if known is None or known.sha256 != started.by.sha256 or not known.again:
             continue
+        executor.ledger.ensure()
         progress(f"{key} was interrupted, and bears to be run again: {known.again[0]}")
         applied = names.state(facts.rows)
         originals = names.originals(key)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 
-def state(connection: BaseDatabaseWrapper) -> dict[str, Any]:
-    """Return how `connection`'s database stands to this build, with two small queries, or three where something looks extra.
+def state(connection: BaseDatabaseWrapper, wanted: manifest.Manifest | None = None) -> dict[str, Any]:
+    """Return how the database stands to `wanted`, else to this build, with two small queries, or three where something looks extra.
 
     {"state": "in step" | "ahead" | "behind" | "diverged", "build": name, "missing": [...], "extra": [...], "tampered": [...],
     "interrupted": [...]}
@@ -27,7 +27,7 @@ def state(connection: BaseDatabaseWrapper) -> dict[str, Any]:
     one that the ledger saw applied. Raise what Django raises when the database does not answer, and a MigratorError when there is no
     manifest to compare with.
     """
-    wanted = own_manifest()
+    wanted = wanted or own_manifest()
     rows = _rows(connection)
     name, missing, extra = compare(rows, wanted)
     if extra:

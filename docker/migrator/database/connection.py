@@ -7,21 +7,26 @@ from typing import TYPE_CHECKING
 
 from ..decision import steps
 from ..errors import Refused, UsageError
-from ..manifest import Manifest
+from ..manifest import Manifest, served
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 
-def named(alias: str) -> BaseDatabaseWrapper:
-    """Return the connection of that alias in DATABASES. Raise UsageError where there is none, Refused where it is of no kind we know."""
+def named(chosen: str | None) -> BaseDatabaseWrapper:
+    """Return the connection of the alias that was `chosen` in DATABASES, else of the one that a release moves.
+
+    Raise UsageError where there is none or where the project has what would be passed over, Refused where it is of no kind we know.
+    """
     from django.db import connections
 
+    alias = chosen or served.DEFAULT
     if alias not in connections:
         raise UsageError(f"the settings have no database {alias!r}: there are {', '.join(connections)}")
     connection = connections[alias]
     if connection.vendor not in ("postgresql", "sqlite", "mysql"):
         raise Refused(f"{connection.display_name} is not supported: use PostgreSQL, or SQLite for development")
+    served.check(chosen)
     return connection
 
 

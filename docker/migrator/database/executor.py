@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
+from django.db import Error, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 
 from ..decision.facts import BACK, FORWARD
 from ..decision.names import Names
-from ..errors import Busy, MigratorError, TooMuchAtOnce, cause, sqlstate
 from ..manifest import Manifest, operations
 from ..output import progress
 from . import deferred
+from .failure import failure
+from .found import Found
 from .ledger import Identity, Ledger
+from .outside import Outside
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -26,10 +28,6 @@ if TYPE_CHECKING:
     from django.db.migrations.state import ProjectState
 
     from ..manifest.graph import AtomLoader
-
-
-TRY_AGAIN = {"55P03": "a lock was not to be had in time", "40P01": "a deadlock"}
-OUT_OF_MEMORY = "53200"  # of the table that all locks share, for the most part
 
 
 class Executor(MigrationExecutor):
@@ -46,11 +44,14 @@ class Executor(MigrationExecutor):
         self.recorder = MigrationRecorder(connection)
         self.progress_callback = None
         self.ledger = Ledger(connection)
+        self.found = Found(connection, self.ledger)
         self.identity, self.manifest = who, manifest
         self.names, self.rows = Names([manifest]), set[str]()
         self.applied: set[str] = set()
         self.untidy: dict[str, bool] = {}
         self.together = False  # several migrations in one transaction, which is open
+        self.until = 0.0  # of the monotonic clock: how long what a lock is in the way of is tried again
+        self.interrupted: frozenset[str] = frozenset()  # what was begun here outside a transaction, and not seen to end
         self._whole: Any = None
 
     def start_from(self, rows: Iterable[str], names: Names, applied: Iterable[str] | None = None) -> None:
@@ -71,6 +72,7 @@ class Executor(MigrationExecutor):
         """Know again what was known at `before`."""
         self.rows, self.applied, self.untidy, self.loader.applied_migrations = (type(one)(one) for one in before)
         self.ledger.forget()
+        self.found.forget()
 
     def tidy(self) -> None:
         """Write the rows that belong there, in a transaction; they say nothing else of what is applied."""
@@ -92,13 +94,22 @@ class Executor(MigrationExecutor):
         self, state: ProjectState, migration: Migration, fake: bool = False, fake_initial: bool = False
     ) -> ProjectState:
         """Apply `migration` and record it; in one transaction unless it is not atomic."""
-        with self._step(migration, FORWARD) as editor:
+        with self.found.noting() as found, self._step(migration, FORWARD, found) as editor:
             return migration.apply(state, editor)
 
     def unapply_migration(self, state: ProjectState, migration: Migration, fake: bool = False) -> ProjectState:
         """Undo `migration` and record that; in one transaction unless it is not atomic."""
-        with _as_they_were(migration.operations), self._step(migration, BACK) as editor:
+        with (
+            _as_they_were(migration.operations),
+            self.found.leaving(self.known_as(migration)),
+            self._step(migration, BACK) as editor,
+        ):
             return migration.unapply(state, editor)
+
+    def known_as(self, migration: Migration) -> frozenset[str]:
+        """Return the names under which `migration` may have been applied: its own, its originals', and of what was squashed of these."""
+        originals = self.names.originals(str(migration))
+        return originals.union((str(migration),), *(self.names.squashes.get(one, ()) for one in originals))
 
     def migration_plan(self, targets: Any, clean_start: bool = False) -> Any:
         """Return Django's plan; the one of everything is asked for again and again, and always the same."""
@@ -117,27 +128,29 @@ class Executor(MigrationExecutor):
         return super()._migrate_all_backwards(plan, ordered, fake)  # type: ignore[misc]
 
     @contextmanager
-    def _step(self, migration: Migration, direction: str) -> Iterator[Any]:
+    def _step(self, migration: Migration, direction: str, found: set[str] | None = None) -> Iterator[Any]:
         from django.utils.timezone import now
 
         started, clock = now(), monotonic()
         atomic = self.atomic(migration)
+        outside = Outside(self.connection, self.until, interrupted=str(migration) in self.interrupted)
         try:
             if not atomic:
                 self._begin(migration, direction, started)
-            with self._editor(migration) as editor:
+            with self._editor(migration) as editor, nullcontext() if atomic else outside.watch():
                 with deferred.settled(editor, unseen=not operations.schema_alone(migration)):
                     yield editor
                     # What the editor keeps for the end (foreign keys, indexes) must come before the record, not after it.
                     while editor.deferred_sql:
                         editor.execute(editor.deferred_sql.pop(0), None)
                 if atomic:
-                    self._record(migration, direction, started)
+                    self._record(migration, direction, started, found)
             if not atomic:
                 with transaction.atomic(using=self.connection.alias):
-                    self._record(migration, direction, started, begun=True)
+                    self._record(migration, direction, started, found, begun=True)
         except Exception as error:
-            raise _failure(migration, error, atomic=atomic) from error
+            stayed = not atomic and (outside.touched or not self._withdraw(migration, direction, started))
+            raise failure(self.manifest[str(migration)], error, stayed=stayed) from error
         done = "applied" if direction == FORWARD else "undone"
         progress(f"{done}  {migration}  {monotonic() - clock:.2f} s")
 
@@ -162,7 +175,17 @@ class Executor(MigrationExecutor):
         sha256 = self.manifest[str(migration)].sha256
         self.ledger.begin(direction, migration.app_label, migration.name, sha256, started, self.identity)
 
-    def _record(self, migration: Migration, direction: str, started: datetime, *, begun: bool = False) -> None:
+    def _withdraw(self, migration: Migration, direction: str, started: datetime) -> bool:
+        """Take back that `migration` has begun, for nothing came of it; return whether that could be written."""
+        try:
+            self.ledger.withdraw(direction, migration.app_label, migration.name, started)
+        except Error:  # the connection is gone
+            return False
+        return True
+
+    def _record(
+        self, migration: Migration, direction: str, started: datetime, found: set[str] | None, *, begun: bool = False
+    ) -> None:
         app, name = migration.app_label, migration.name
         touched = self.names.originals(str(migration))
         if direction == FORWARD:
@@ -175,7 +198,7 @@ class Executor(MigrationExecutor):
         self._set_rows({**self.untidy, **self.names.rows(self.applied, touched)})
         self.untidy = {}
         self.ledger.write(
-            direction, app, name, self.manifest[str(migration)].sha256, started, self.identity, begun=begun
+            direction, app, name, self.manifest[str(migration)].sha256, started, self.identity, begun=begun, found=found
         )
         if not self.together:
             self.ledger.flush()
@@ -195,16 +218,3 @@ def _as_they_were(operations: Iterable[Any]) -> Iterator[None]:
             vars(operation).clear()
             vars(operation).update(values)
         raise
-
-
-def _failure(migration: Migration, error: Exception, *, atomic: bool) -> MigratorError:
-    text = f"{migration}: {cause(error)}"
-    if not atomic:
-        text += "; it is not atomic, so a part of it may have stayed: clear that away, then pass --resume"
-    again = TRY_AGAIN.get(sqlstate(error) or "")
-    progress(f"failed   {text}")
-    if sqlstate(error) == OUT_OF_MEMORY and atomic:
-        return TooMuchAtOnce(f"{text} (the server's max_locks_per_transaction bounds what one transaction can lock)")
-    if again and atomic:
-        return Busy(f"{text} ({again}: try again)")
-    return MigratorError(text)

@@ -9,6 +9,7 @@ from ..errors import cause
 from ..manifest.operations import breaks, inner, irreversible
 from . import table_locks
 from .executor import Executor
+from .objects import drops
 
 if TYPE_CHECKING:
     from django.db.migrations import Migration
@@ -49,6 +50,7 @@ class Explainer(Executor):
             "lossy": list(facts.holds if backwards else facts.lossy),
             "rollback": facts.rollback,
             "operations": [],
+            "stays": [],
             "unknown": None,
         }
         self.told.append(told)
@@ -60,6 +62,22 @@ class Explainer(Executor):
         except Exception as error:  # Django looks names up in a database that is not there yet
             told["unknown"] = f"Django can't say the rest before it is run: {cause(error)}"
         told["operations"] = list(self._operations(editor.collected_sql))
+        if backwards and self.connection.vendor == "postgresql":
+            self._leave(migration, told)
+
+    def _leave(self, migration: Migration, told: dict[str, Any]) -> None:
+        """Say what will not be dropped, for the migration had not made it."""
+        for operation in told["operations"]:
+            statements = operation["sql"]
+            operation["sql"] = []
+            for sql in statements:
+                kept, left = (
+                    self.found.parts(sql["statement"], self.known_as(migration))
+                    if drops(sql["statement"])
+                    else ([], [])
+                )
+                told["stays"] += [f"{one}, {why}" for one, why in left]
+                operation["sql"] += [{**sql, "statement": one} for one in kept] if left else [sql]
 
     def _operations(self, collected: list[str]) -> Iterator[dict[str, Any]]:
         """Cut what Django collected at its comments, which name the operations: a line "--", the name, a line "--"."""

@@ -1,7 +1,8 @@
 """What a schema is, whatever the order in which it came about: one hash for each table, from PostgreSQL's catalog.
 
 Columns are compared by name, not by place (one that was undone and done again stands last). Names that Django or PostgreSQL made up
-(with a hash, or by kind: _pkey, _key, _check) count as their kind: what they are made of says the rest.
+(with a hash, or by kind: _pkey, _key, _check) count as their kind: what they are made of says the rest. Partitions are made and
+dropped while the application runs, as rows are: they don't count.
 """
 
 from __future__ import annotations
@@ -26,17 +27,18 @@ SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
        CASE WHEN a.attcollation <> t.typcollation THEN a.attcollation::regcollation::text ELSE '' END
   FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_type t ON t.oid = a.atttypid
   LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
- WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace
+ WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+   AND c.relnamespace = current_schema()::regnamespace
 """
 CONSTRAINTS = """
 SELECT c.relname, o.conname, o.contype::text, pg_get_constraintdef(o.oid), o.convalidated
   FROM pg_constraint o JOIN pg_class c ON c.oid = o.conrelid
- WHERE o.contype <> 'n' AND c.relnamespace = current_schema()::regnamespace
+ WHERE o.contype <> 'n' AND NOT c.relispartition AND c.relnamespace = current_schema()::regnamespace
 """  # 'n': since PostgreSQL 18 NOT NULL is one, too; the column says it already
 INDEXES = """
 SELECT c.relname, i.relname, x.indisunique, x.indisvalid, pg_get_indexdef(x.indexrelid)
   FROM pg_index x JOIN pg_class c ON c.oid = x.indrelid JOIN pg_class i ON i.oid = x.indexrelid
- WHERE c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace
+ WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relnamespace = current_schema()::regnamespace
    AND NOT EXISTS (SELECT 1 FROM pg_constraint o WHERE o.conindid = x.indexrelid AND o.contype IN ('p', 'u', 'x'))
 """
 SEQUENCES = """

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..decision.facts import Facts, SeenBuild
+from ..decision.facts import FORWARD, Facts, SeenBuild
 from ..decision.names import Names
 from ..decision.provenance import provenance
 from ..errors import Refused
@@ -117,20 +117,44 @@ class Ledger:
             app=app, name=name, direction=direction, sha256=sha256, started=started, finished=None, **vars(who)
         )
 
+    def withdraw(self, direction: str, app: str, name: str, started: datetime) -> None:
+        """Take back what `begin` has noted."""
+        self.entries.filter(app=app, name=name, direction=direction, started=started, finished=None).delete()
+
     def write(
-        self, direction: str, app: str, name: str, sha256: str, started: datetime, who: Identity, *, begun: bool = False
+        self,
+        direction: str,
+        app: str,
+        name: str,
+        sha256: str,
+        started: datetime,
+        who: Identity,
+        *,
+        begun: bool = False,
+        found: Iterable[str] | None = None,
     ) -> None:
         """Note that `app.name` was applied or undone; after `begin`, in a transaction that follows it.
+
+        `found` is what was there already, and is not made by it.
 
         Else it is `flush`, inside the transaction that did it, that brings this to the database, with all that was written before.
         """
         from django.utils.timezone import now
 
+        told = None if found is None else json.dumps(sorted(found))
         if begun:
-            self.entries.filter(app=app, name=name, direction=direction, started=started).update(finished=now())
+            begun_entry = self.entries.filter(app=app, name=name, direction=direction, started=started)
+            begun_entry.update(finished=now(), found=told)
             return
         entry = self.entries.model(
-            app=app, name=name, direction=direction, sha256=sha256, started=started, finished=now(), **vars(who)
+            app=app,
+            name=name,
+            direction=direction,
+            sha256=sha256,
+            started=started,
+            finished=now(),
+            found=told,
+            **vars(who),
         )
         self._written.append(entry)
 
@@ -142,6 +166,27 @@ class Ledger:
     def forget(self) -> None:
         """Forget what was written and not yet brought to the database: it was undone."""
         self._written = []
+
+    def found(self) -> dict[str, tuple[int, set[str] | None]]:
+        """Return what each migration that is applied has found there, with the number of its entry; None where nobody looked."""
+        there: dict[str, tuple[int, set[str] | None]] = {}
+        known = "lastgood_ledger" in tables.names(self.connection) and tables.columns(
+            self.connection, "lastgood_ledger"
+        )
+        if not known or "found" not in known:
+            return {}
+        for number, app, name, direction, finished, found in self.entries.order_by("id").values_list(
+            "id", "app", "name", "direction", "finished", "found"
+        ):
+            if direction != FORWARD:
+                there.pop(f"{app}.{name}", None) if finished else None
+            elif finished:
+                there[f"{app}.{name}"] = number, None if found is None else set(json.loads(found))
+        return there
+
+    def note_found(self, number: int, found: Iterable[str]) -> None:
+        """Note anew what the migration of that entry has found there."""
+        self.entries.filter(id=number).update(found=json.dumps(sorted(found)))
 
     def rows(self) -> tuple[str, ...]:
         """Return what django_migrations says is applied, oldest first."""

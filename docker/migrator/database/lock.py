@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
-from ..errors import Busy, MigratorError, sqlstate
+from ..errors import Busy, MigratorError
+from ..output import progress
+from . import pooler
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -14,7 +17,10 @@ if TYPE_CHECKING:
 # PostgreSQL keeps advisory locks apart by database, so one number serves all: "lastgood" in ASCII.
 KEY = int.from_bytes(b"lastgood", "big")
 HIGH, LOW = KEY >> 32, KEY & 0xFFFFFFFF
-LOCK_NOT_AVAILABLE = "55P03"
+HELD = (
+    "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
+    " AND pid = pg_backend_pid() AND classid::bigint = %s AND objid::bigint = %s"
+)
 
 
 @contextmanager
@@ -27,8 +33,6 @@ def held(
     `statement_timeout` seconds (0: as long as it takes). `what` is what others see in pg_stat_activity. Raise Busy, naming the
     holder, when the lock can't be had in time.
     """
-    from django.db import DatabaseError
-
     if connection.vendor == "mysql":
         with _held_by_name(connection, wait, lock_timeout):
             yield
@@ -36,25 +40,47 @@ def held(
     if connection.vendor != "postgresql":
         yield
         return
+    pooler.refuse(connection)
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('application_name', %s, false)", [f"lastgood {what}"[:63]])
-        _limit(cursor, wait)
-        try:
-            cursor.execute("SELECT pg_advisory_lock(%s)", [KEY])
-        except DatabaseError as error:
-            if sqlstate(error) != LOCK_NOT_AVAILABLE:
-                raise
-            raise Busy(f"another migrator is at work on this database{_holder(connection)}: try again later") from error
-        _limit(cursor, lock_timeout)
-        if statement_timeout:
-            _limit(cursor, statement_timeout, "statement_timeout")
     try:
+        _wait_for(connection, wait)
+        with connection.cursor() as cursor:
+            _limit(cursor, lock_timeout)
+            if statement_timeout:
+                _limit(cursor, statement_timeout, "statement_timeout")
         yield
     finally:
         # A connection that broke has released its lock with its session; asking it again would hide what broke it.
         if connection.connection is not None and connection.is_usable():
             with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [KEY])
+                # Nobody who gets this session next is to find our settings in it.
+                for name in ("lock_timeout", "statement_timeout", "application_name"):
+                    cursor.execute(f"RESET {name}")
+                cursor.execute(HELD, [HIGH, LOW])
+                if cursor.fetchone():
+                    cursor.execute("SELECT pg_advisory_unlock(%s)", [KEY])
+
+
+def _wait_for(connection: BaseDatabaseWrapper, wait: float) -> None:
+    """Take the lock, asking for it again and again: who waits inside a statement holds a snapshot, and whoever has the lock may wait for
+    that (CREATE INDEX CONCURRENTLY waits for all older ones), which is a deadlock.
+    """
+    until, pause = monotonic() + wait, 0.02
+    told = False
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_lock(%s)", [KEY])
+            if cursor.fetchone()[0]:
+                return
+        left = until - monotonic()
+        if left <= 0:
+            raise Busy(f"another migrator is at work on this database{_holder(connection)}: try again later")
+        if not told:
+            told = True
+            progress(f"waiting for another migrator{_holder(connection)}")
+        sleep(min(pause, left))
+        pause = min(0.5, pause * 1.5)
 
 
 def assert_held(connection: BaseDatabaseWrapper) -> None:
@@ -62,11 +88,7 @@ def assert_held(connection: BaseDatabaseWrapper) -> None:
     if connection.vendor != "postgresql":
         return
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
-            " AND pid = pg_backend_pid() AND classid::bigint = %s AND objid::bigint = %s",
-            [HIGH, LOW],
-        )
+        cursor.execute(HELD, [HIGH, LOW])
         if cursor.fetchone() is None:
             raise MigratorError("the lock was lost: connect to PostgreSQL directly, not through a transaction pooler")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import nullcontext
 from itertools import count
-from random import uniform
 from time import monotonic, sleep
 from typing import Any
 
@@ -13,7 +12,7 @@ from django.db import transaction
 
 from ..decision.facts import BACK
 from ..decision.steps import Segment
-from ..errors import Busy, MigratorError, TooMuchAtOnce, cause
+from ..errors import Busy, LeftBehind, MigratorError, TooMuchAtOnce, cause, pause_before
 from ..output import progress
 from . import lock
 from .executor import Executor
@@ -33,7 +32,7 @@ def run(executor: Executor, segments: Iterable[Segment], direction: str, done: l
     before = executor._create_project_state(with_applied_migrations=True)  # type: ignore[attr-defined]
     send_pre_migrate(connection, before.apps, plan)
     state = before.clone()
-    until = monotonic() + retry
+    until = executor.until = monotonic() + retry
     while segments:
         segment = segments.pop(0)
         part = [(migrations[key], backwards) for key in segment.migrations]
@@ -71,9 +70,9 @@ def _segment(executor: Executor, part: list[Any], state: Any, until: float) -> A
         except BaseException as error:
             if several:
                 progress(f"nothing of these {len(part)} migrations was committed")
-            pause = min(8.0, 0.25 * 2**attempt) * uniform(0.5, 1)  # noqa: S311
+            pause = pause_before(attempt)
             executor.go_back_to(before)
-            if not isinstance(error, Busy) or monotonic() + pause > until:
+            if not isinstance(error, Busy) or isinstance(error, LeftBehind) or monotonic() + pause > until:
                 raise
             progress(f"a lock was in the way: trying again in {pause:.1f} s")
             sleep(pause)

@@ -36,6 +36,7 @@ def models() -> tuple[Any, Any]:
         started = time()
         finished = time(null=True)  # None: it began outside a transaction, and nobody has seen it end
         actor = text()
+        found: Any = models.TextField(null=True)  # what was there already, as a list in JSON; None: nobody looked
 
         class Meta:
             apps = Apps()
@@ -95,3 +96,15 @@ def names(connection: BaseDatabaseWrapper) -> set[str]:
     """Return the names of all tables that are there."""
     with connection.cursor() as cursor:
         return set(connection.introspection.table_names(cursor))
+
+
+def elsewhere(connection: BaseDatabaseWrapper) -> list[str]:
+    """Return the schemas of this database, other than the current one, in which migrations are recorded, too."""
+    if connection.vendor != "postgresql":
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relname = 'django_migrations' AND c.relkind IN ('r', 'p') AND n.nspname <> current_schema() ORDER BY 1"
+        )
+        return [name for (name,) in cursor.fetchall()]

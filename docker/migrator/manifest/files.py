@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError, cause
-from . import effect
+from . import effect, served
 from .document import Manifest, Migration
 from .operations import Loss, again, irreversible, losses
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 def compute(build: str, commit: str | None = None) -> Manifest:
     """Return the manifest of the project on the path, touching no database.
 
-    Raise UsageError, with the cause, when its migrations can't be loaded.
+    Raise UsageError, with the cause, when its migrations can't be loaded, and for what the migrator would pass over.
     """
+    served.check()
     return from_loader(load_files(), build, commit)
 
 

@@ -15,6 +15,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from . import kinds
+
 if TYPE_CHECKING:
     from django.db.migrations import Migration as DjangoMigration
     from django.db.migrations.state import ProjectState
@@ -123,7 +125,7 @@ def losses(loader: AtomLoader, order: Iterable[tuple[str, str]]) -> Mapping[tupl
         for operation in migration.operations:
             for one in (operation, *_operations(getattr(operation, "database_operations", ()))):
                 lossy += [_name(one)] if _takes(one, key[0], state) else []
-                holds += [_name(one)] if type(one).__name__ in ("CreateModel", "AddField") else []
+                holds += [_name(one)] if kinds.holds(one) else []
             for one in inner(operation):
                 why = breaks(one, key[0], known, state) or _unclear(one)
                 broken += [f"{_name(one)}: {why}"] if why else []
@@ -133,8 +135,8 @@ def losses(loader: AtomLoader, order: Iterable[tuple[str, str]]) -> Mapping[tupl
 
 
 def _takes(operation: Any, app: str, state: ProjectState) -> bool:
-    kind = type(operation).__name__
-    if kind in ("DeleteModel", "RemoveField"):
+    kind = kinds.kind(operation)
+    if kind in ("DeleteModel", "RemoveField") or kinds.takes(operation):
         return True
     if kind == "RunSQL":
         return any(TAKES.search(text) for text in _statements(operation.sql))
@@ -205,7 +207,7 @@ def narrower(before: Any, after: Any) -> bool:
 
 def breaks(operation: Any, app: str, known: Collection[tuple[str, str]], state: ProjectState) -> str | None:
     """Return why the code of a build before, which has the models `known`, can't live with what `operation` does; `state` is before it."""
-    kind = type(operation).__name__
+    kind = kinds.kind(operation)
     model = (
         getattr(operation, "model_name_lower", None)
         or getattr(operation, "name_lower", None)
