@@ -19,6 +19,9 @@ NEEDS = (
     "migrations need a session of their own, so give the release task the server's own address (the parameter MigrationDatabaseSecret; "
     "MIGRATION_DATABASE_URL where you run it yourself)"
 )
+LOCKS = """
+SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 SETTINGS = (
     "SELECT current_setting('lock_timeout'), current_setting('statement_timeout'), current_setting('application_name')"
 )
@@ -69,7 +72,7 @@ def test_sessions_that_are_shared(builds: Any, database: Any, busy: int, size: i
                 assert run.result["reason"] == (
                     f"a pooler stands between this and PostgreSQL, and gives every transaction another session: {NEEDS}"
                 )
-        assert database.rows("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'") == []
+        assert database.rows(LOCKS) == []
         with psycopg.connect(address, prepare_threshold=None) as connection:
             seen.add(connection.execute(SETTINGS).fetchone())
     assert seen == {("0", "0", "")}

@@ -35,12 +35,12 @@ LOOKS = re.compile(r"\bFROM\s+(?:pg_catalog\.)?pg_extension\s+WHERE\s+extname\s*
 DROP = re.compile(r"\bDROP\b", re.IGNORECASE)
 COMMENTS = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 
-RELATION = "SELECT 1 WHERE to_regclass(%(name)s) IS NOT NULL"
+RELATION = "SELECT 1 FROM pg_class WHERE oid = to_regclass(%(name)s)"
 EXISTS = {
     "extension": "SELECT 1 FROM pg_extension WHERE extname = %(plain)s",
     "schema": "SELECT 1 FROM pg_namespace WHERE nspname = %(plain)s",
     **dict.fromkeys(("table", "view", "materialized view", "index", "sequence"), RELATION),
-    "collation": "SELECT 1 WHERE to_regcollation(%(name)s) IS NOT NULL",
+    "collation": "SELECT 1 FROM pg_collation WHERE oid = to_regcollation(%(name)s)",
     "statistics": "SELECT 1 FROM pg_statistic_ext WHERE stxname = %(plain)s AND stxnamespace = current_schema()::regnamespace",
     "server": "SELECT 1 FROM pg_foreign_server WHERE srvname = %(plain)s",
     "column": "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass(%(table)s) AND attname = %(plain)s AND NOT attisdropped",
