@@ -247,11 +247,11 @@ def page(answers: Mapping[str, Mapping[str, Any]]) -> str:
     refused = [row for row in rows if row["outcome"]]
     lost = [row for row in rows if row["lost"]]
     whole = len(rows) - len(refused) - len(lost)
+    counts = f"{len(rows)} packages: {whole} whole, {len(refused)} refused with a sentence, {len(lost)}"
     lines = [
         "# What packages promise, and what the image holds",
         "",
-        f"Made by `make survey`, never edited by hand. {len(rows)} packages: {whole} whole, {len(refused)} refused with a sentence, "
-        f"{len(lost)} with a loss that nothing announced.",
+        f"Made by `make survey`, never edited by hand. {counts} with a loss that nothing announced.",
         "",
         "Each package was locked and built, up to six in one project. Every file of every wheel that its lock names was looked for in the",
         "unpacked image, and every entry point was loaded there and from what was installed before trimming. “Left out” are files of the",
