@@ -1,0 +1,1 @@
+"""What published packages promise in their own metadata, asked of the image that has them (`make survey`)."""
