@@ -11,7 +11,7 @@ BIN := .venv/bin
 # One more than the cores of the smallest machine that we have in mind: the tests wait a lot, for the engine and for what they start.
 PROCESSES ?= 3
 
-.PHONY: help demo test test-long check quick bench lint types lock docs permissions faults matrix migrations-table bench-migrator clean venv
+.PHONY: help demo test test-long check quick bench lint types lock docs permissions faults matrix migrations-table bench-migrator survey clean venv
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ lock: .venv/tests  ## compile the locks of the image, the tool, its tests and th
 
 docs: .venv/tests  ## docs/configuration.md and docs/lastgood.schema.json, from the classes that read [tool.lastgood]
 	@$(BIN)/python ci/checks/configuration.py --write
+
+survey: .venv/tests  ## what published packages promise, asked of an image that has them: docs/survey.md (ONLY=name,name)
+	@PYTHONPATH=ci:tests $(BIN)/python -m survey --only "$(ONLY)"
 
 permissions: .venv/tests  ## docs/permissions.md: what every role may do, who gets it, what was tried (CALLS=file noted by LASTGOOD_CALLS)
 	@PYTHONPATH=ci:tests $(BIN)/python -m permissions $(CALLS)
