@@ -42,6 +42,7 @@ class CloudFormation:
         """A stack that is there already."""
         self.stacks[name] = {
             "StackName": name,
+            "StackId": f"arn:stack/{name}/1",
             "StackStatus": status,
             "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
             "Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in (outputs or {}).items()],
@@ -178,8 +179,8 @@ class Account:
         containers = [[{"name": "web", "image": f"registry/board@{digest}"}] for digest in found]
         return {"tasks": [{"taskArn": "t/1", "lastStatus": "RUNNING", "containers": one} for one in containers]}
 
-    def ask(self, url: str) -> smoke.Health:
-        assert url == "https://board.example"
+    def ask(self, url: str, stack: str) -> smoke.Health:
+        assert (url, stack) == ("https://board.example", "arn:stack/board-staging/1")
         return smoke.Health(self.status, self.running[0] if self.running else "", self.database)
 
 

@@ -136,6 +136,7 @@ def test_a_build(make_project: MakeProject, engine: Any, base: str) -> None:
         opened = archive.extractfile("opt/lastgood/manifest.json")
         assert opened is not None
         manifest = json.loads(opened.read())
+        assert "usr/local/lib/python3.13/dist-packages/lastgood.pth" in archive.getnames()
     assert (manifest["build"], manifest["commit"]) == (image.build, image.commit)
     configuration = json.loads(image.document("config"))
     settings = configuration["config"]
@@ -151,6 +152,8 @@ def test_a_build(make_project: MakeProject, engine: Any, base: str) -> None:
     try:
         run = {"remove": True, "network_mode": "none", "read_only": True, "labels": {"lastgood.test": "1"}}
         assert engine.containers.run(tag, **run) == b"hello\n"
+        loaded = ["-c", "import sys, django.core.wsgi; print(django.core.wsgi.WSGIHandler.__call__.__module__)"]
+        assert engine.containers.run(tag, loaded, **run) == b"lastgood_inside.hook\n"
         assert b"usage: python -m migrator" in engine.containers.run(tag, ["-m", "migrator", "--help"], **run)
     finally:
         engine.images.remove(tag, force=True)

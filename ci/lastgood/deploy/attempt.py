@@ -13,7 +13,7 @@ from lastgood.deploy.order import Order
 from lastgood.deploy.outcome import Ending
 from lastgood.deploy.place import Place
 from lastgood.deploy.progress import Progress
-from lastgood.deploy.stack import Event
+from lastgood.deploy.stack import Event, outputs_of
 from lastgood.errors import LastgoodError
 from lastgood.record.lock import Lock, Lost
 from lastgood.record.release import BuildFacts, Release
@@ -99,9 +99,11 @@ class Attempt:
             change.remove(place, self.progress, self.show)
         there = place.stack.status() is not None
         self.bring(build, str(self.release.number), service_first=order.service_first and there)
-        address = verify.url(place.session, place.stack.outputs())
+        described = place.stack.describe() or {}
+        address = verify.url(place.session, outputs_of(described))
         with step("smoke test") as shown:
-            tested = smoke.wait(address, build.digest, deadline=smoke.DEADLINE if there else FIRST_ANSWER)
+            identity = str(described.get("StackId", ""))
+            tested = smoke.wait(address, build.digest, identity, deadline=smoke.DEADLINE if there else FIRST_ANSWER)
             verify.wait(place, build.digest)
             shown.note(f"{address} answers as {build.digest[:19]}, {tested['database']}")
         self.story |= {"smoke": tested, "url": address}

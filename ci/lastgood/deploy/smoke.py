@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import urllib.error
@@ -14,6 +15,7 @@ from lastgood.errors import LastgoodError
 from lastgood.report.text import head, line, masked
 
 PATH = "/healthz"
+HEADER = "Lastgood-Stack"  # the header by which the image's health tells the pipeline from all others
 DEADLINE = 120.0  # seconds, for a load balancer's name to be known and old tasks to leave
 
 
@@ -50,15 +52,18 @@ def verdict(health: Health, digest: str, *, ahead: bool = False) -> str:
     return ""
 
 
-def ask(url: str, timeout: float = 5.0) -> Health:
-    """Asks the application once how it is; `timeout` is in seconds. Never raises."""
+def ask(url: str, stack: str = "", timeout: float = 5.0) -> Health:
+    """Asks the application of the stack with the id `stack` once how it is; `timeout` is in seconds. Never raises."""
     if not url.lower().startswith(("http://", "https://")):
         return Health(
             0,
             detail=f"{line(masked(url))} is no address of a site: set url in pyproject.toml to one with http:// or https://",
         )
     try:
-        with _opener().open(f"{url}{PATH}", timeout=timeout) as answer:
+        request = urllib.request.Request(f"{url}{PATH}")  # noqa: S310 - its scheme was looked at
+        # Only what was asked for itself gets it, and nobody that an answer leads to.
+        request.add_unredirected_header(HEADER, hashlib.sha256(stack.encode()).hexdigest())
+        with _opener().open(request, timeout=timeout) as answer:
             return read(answer.status, answer.read(65536))
     except urllib.error.HTTPError as error:
         with error:
@@ -97,9 +102,17 @@ def read(status: int, body: bytes) -> Health:
 
 
 def wait(
-    url: str, digest: str, *, deadline: float = DEADLINE, pause: float = 0.5, ask: Callable[[str], Health] = ask
+    url: str,
+    digest: str,
+    stack: str = "",
+    *,
+    deadline: float = DEADLINE,
+    pause: float = 0.5,
+    ask: Callable[[str, str], Health] = ask,
 ) -> dict[str, Any]:
     """Asks until the build of that digest answers, at most `deadline` seconds. Returns {url, digest, database, tries, seconds}.
+
+    `stack` is the id of the stack that it answers for.
 
     Raises LastgoodError that says what the last answer lacked.
     """
@@ -107,7 +120,7 @@ def wait(
     tries = 0
     while True:
         tries += 1
-        health = ask(url)
+        health = ask(url, stack)
         wrong = verdict(health, digest)
         seconds = round(time.monotonic() - begun, 3)
         if not wrong:

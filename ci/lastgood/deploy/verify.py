@@ -73,7 +73,11 @@ def facts(place: Place) -> Facts:
     outputs, parameters, name = outputs_of(described), parameters_of(described), place.session.cluster
     running = _running(place.session, outputs.get("ClusterName", name), outputs.get("ServiceName", name))
     address = url(place.session, outputs)
-    health = smoke.ask(address) if address else Health(0, detail="the stack has no address")
+    health = (
+        smoke.ask(address, str(described.get("StackId", "")))
+        if address
+        else Health(0, detail="the stack has no address")
+    )
     return Facts(str(described["StackStatus"]), parameters.get("ImageDigest", ""), running, health)
 
 
