@@ -126,8 +126,17 @@ def details() -> dict[str, Any]:
         "status": "unavailable" if reason else "ok",
         **({"reason": reason} if reason else {}),
         **build(),
+        **site(),
         **database,
     }
+
+
+def site() -> dict[str, Any]:
+    """Return what the project's pages must be asked by: the names that it takes for its own, and where its static files lie."""
+    from django.conf import settings
+
+    hosts = list(settings.ALLOWED_HOSTS) or ([".localhost", "127.0.0.1", "[::1]"] if settings.DEBUG else [])
+    return {"hosts": hosts, "static": settings.STATIC_URL}
 
 
 def build() -> dict[str, str]:

@@ -78,4 +78,5 @@ class Finder:
         return spec
 
 
-sys.meta_path.insert(0, Finder())
+FINDER = Finder()
+sys.meta_path.insert(0, FINDER)

@@ -112,13 +112,13 @@ IMAGE_KEYS = (
         pytest.param(
             'setings = "x"\n',
             "pyproject.toml:5: [tool.lastgood] setings: there is no such key (did you mean 'settings'?); "
-            "it takes project, app, settings, image, lock, local, environments",
+            "it takes project, app, settings, smoke, image, lock, local, environments",
             id="unknown key",
         ),
         pytest.param(
             "zebra = 1\n",
             "pyproject.toml:5: [tool.lastgood] zebra: there is no such key; "
-            "it takes project, app, settings, image, lock, local, environments",
+            "it takes project, app, settings, smoke, image, lock, local, environments",
             id="unknown key, nothing near",
         ),
         pytest.param(
@@ -136,7 +136,7 @@ IMAGE_KEYS = (
         pytest.param(
             "[tool.lastgood.imgae]\nbudget = '3 MB'\n",
             "pyproject.toml:5: [tool.lastgood] imgae: there is no such key (did you mean 'image'?); "
-            "it takes project, app, settings, image, lock, local, environments",
+            "it takes project, app, settings, smoke, image, lock, local, environments",
             id="unknown table",
         ),
         pytest.param(
@@ -312,7 +312,7 @@ port = 0
 def test_a_required_key_with_a_typo_is_one_mistake(write: Write) -> None:
     assert refusal(write(RIGHT.replace("project =", "projct ="))) == (
         "pyproject.toml:2: [tool.lastgood] projct: there is no such key (did you mean 'project'?); "
-        "it takes project, app, settings, image, lock, local, environments"
+        "it takes project, app, settings, smoke, image, lock, local, environments"
     )
 
 

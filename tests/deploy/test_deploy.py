@@ -148,6 +148,25 @@ def test_it_answers_but_is_not_well(account: Any, record: Record, facts: Facts, 
     assert losses == ["yes", "no"]
 
 
+def test_every_page_is_an_error(account: Any, record: Record, facts: Facts, deployed: BuildFacts) -> None:
+    """Its tasks run, its database is in step, and nobody can use it: that is no good release."""
+    account.cloudformation.plays = [FORWARD, FORWARD]
+    builds = iter([facts("b"), deployed])
+
+    def hook(status: str) -> None:
+        if status == "UPDATE_COMPLETE":
+            account.running = (next(builds).digest,)
+
+    account.cloudformation.hook = hook
+    account.pages = LastgoodError("the smoke test failed: https://board.example: / answered 500 Internal Server Error")
+    with pytest.raises(FailedRestored) as error:
+        release(account, facts("b"))
+    assert str(error.value) == (
+        "release 2 failed: the smoke test failed: https://board.example: / answered 500 Internal Server Error\n"
+        "last good is back and verified: build a (release 1)"
+    )
+
+
 def going_back(account: Any, *after: tuple[BuildFacts, str]) -> list[str]:
     """From each update on, what runs and what it says of its database. Returns a list that fills with what LeaveAhead was."""
     said: list[str] = []

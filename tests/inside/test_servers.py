@@ -181,6 +181,8 @@ IN_STEP = {
     "build": "0123456789ab",
     "commit": "",
     "digest": "sha256:fedc",
+    "hosts": [],
+    "static": None,
     "database": "in step",
     **{name: [] for name in ("missing", "extra", "tampered", "interrupted")},
 }
@@ -241,7 +243,7 @@ def test_a_route_of_the_project_wins_but_for_the_pipeline(
     (folder / "shop/settings.py").write_text(settings.replace("HOSTS = []", 'HOSTS = ["*"]'), encoding="utf-8")
     with serving(SERVERS[name], servers, folder, tmp_path / "log") as site:
         assert site.get("/healthz")[2] == b"page"
-        assert site.json("/healthz", **TRUSTED) == (200, IN_STEP)
+        assert site.json("/healthz", **TRUSTED) == (200, IN_STEP | {"hosts": ["*"]})
         assert site.json("/livez") == (200, {"status": "ok"}), "a pattern that takes all is no route of that name"
 
 

@@ -88,6 +88,7 @@ Address = Annotated[
         read=_without_slash,
     ),
 ]
+PagePath = Annotated[str, _whole(r"/[^\s{}]*"), Kind("a path that begins with a slash")]
 Port = Annotated[int, Meta(ge=1, le=65535), Kind("a port, 1 to 65535")]
 Days = Annotated[int, Meta(ge=0, le=365), Kind("days, 0 to 365")]
 Count = Annotated[int, Meta(ge=1), Kind("a whole number", wrong="{value} leaves no room for any image")]

@@ -68,7 +68,7 @@ def _read(file: Path, text: str, table: object) -> Project:
     project = Reader(file, text).read(Project, _TABLE, table, root=file.parent)
     environments = {"local": Environment("local"), **project.environments}
     for name, one in environments.items():
-        environments[name] = replace(one, stack=one.stack or f"{project.name}-{name}")
+        environments[name] = replace(one, stack=one.stack or f"{project.name}-{name}", smoke=project.smoke)
     return replace(project, environments=environments)
 
 

@@ -21,6 +21,7 @@ from lastgood.config.kinds import (
     ManagedFolder,
     Module,
     Name,
+    PagePath,
     Part,
     Platform,
     Port,
@@ -214,6 +215,8 @@ class Environment(Table, frozen=True):
             examples=[{"VpcId": "vpc-0a1b2c3d"}],
         ),
     ] = field(default_factory=dict)
+    # The project's own.
+    smoke: Annotated[tuple[str, ...] | None, GIVEN] = None
 
 
 class Project(Table, frozen=True):
@@ -229,6 +232,14 @@ class Project(Table, frozen=True):
         ManagedFolder, Meta(description="The folder that holds manage.py.", examples=["src"], extra={"default": "."})
     ]
     settings: Annotated[Module, Meta(description="The settings' module.", examples=["shop.settings"])]
+    smoke: Annotated[
+        tuple[PagePath, ...] | None,
+        Meta(
+            description="Pages that must answer with less than 400, with the static files that they refer to, before a deploy is good. "
+            "Without it `/`, with less than 500.",
+            examples=[["/", "/accounts/login/"]],
+        ),
+    ] = None
     image: ImageSettings = ImageSettings()
     lock: LockSettings = LockSettings()
     local: LocalSettings = LocalSettings()

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from lastgood.aws.errors import explained, patiently, unheard
-from lastgood.deploy import change, leftovers, outcome, restore, smoke, stuck, verify
-from lastgood.deploy.order import Order
+from lastgood.deploy import change, leftovers, outcome, pages, restore, smoke, stuck, verify
+from lastgood.deploy.order import DEPLOY, Order
 from lastgood.deploy.outcome import Ending
 from lastgood.deploy.place import Place
 from lastgood.deploy.progress import Progress
@@ -104,9 +104,14 @@ class Attempt:
         with step("smoke test") as shown:
             identity = str(described.get("StackId", ""))
             tested = smoke.wait(address, build.digest, identity, deadline=smoke.DEADLINE if there else FIRST_ANSWER)
-            verify.wait(place, build.digest)
-            shown.note(f"{address} answers as {build.digest[:19]}, {tested['database']}")
-        self.story |= {"smoke": tested, "url": address}
+            health = verify.wait(place, build.digest).health
+            # An earlier build need not have the pages that are declared today.
+            declared = place.session.environment.smoke if order.kind == DEPLOY else None
+            asked = pages.ask(address, health, declared)
+            shown.note(f"{address} answers as {build.digest[:19]}, {tested['database']}; {asked.told}")
+        for note in asked.notes:
+            say(f"! {note}")
+        self.story |= {"smoke": tested | asked.as_dict(), "url": address}
 
     def bring(self, build: BuildFacts, release: str, *, service_first: bool, patient: bool = False) -> None:
         """Brings the stack to a build; with `service_first` in two updates where its code can live with what the database has.

@@ -23,7 +23,8 @@ DEADLINE = 120.0  # seconds, for a load balancer's name to be known and old task
 class Health:
     """One answer of the application. `status` is HTTP's, 0 where nothing answered; `digest` and `database` are what it says of itself.
 
-    `notes` are what people should know of the database: migrations that are tampered or interrupted.
+    `notes` are what people should know of the database: migrations that are tampered or interrupted. `hosts` and `static` are what it says
+    of its site (its ALLOWED_HOSTS, its STATIC_URL), None where it says nothing.
     """
 
     status: int
@@ -31,6 +32,8 @@ class Health:
     database: str = ""
     detail: str = ""
     notes: tuple[str, ...] = ()
+    hosts: tuple[str, ...] | None = None
+    static: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able facts."""
@@ -98,7 +101,16 @@ def read(status: int, body: bytes) -> Health:
         for name, keys in listed
         if isinstance(keys, list) and keys
     )
-    return Health(status, text["digest"], text["database"], text["reason"], notes)
+    hosts, static = data.get("hosts"), data.get("static")
+    return Health(
+        status,
+        text["digest"],
+        text["database"],
+        text["reason"],
+        notes,
+        tuple(line(head(str(host), 253)) for host in hosts[:100]) if isinstance(hosts, list) else None,
+        line(head(static, 2000)) if isinstance(static, str) else None,
+    )
 
 
 def wait(
