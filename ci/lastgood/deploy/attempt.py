@@ -107,7 +107,10 @@ class Attempt:
             health = verify.wait(place, build.digest).health
             # An earlier build need not have the pages that are declared today.
             declared = place.session.environment.smoke if order.kind == DEPLOY else None
-            asked = pages.ask(address, health, declared)
+            try:
+                asked = pages.ask(address, health, declared)
+            except LastgoodError as error:
+                raise LastgoodError(f"{error}{self.progress.answering()}") from None
             shown.note(f"{address} answers as {build.digest[:19]}, {tested['database']}; {asked.told}")
         for note in asked.notes:
             say(f"! {note}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from lastgood.aws.session import Session
 from lastgood.deploy import verify
+from lastgood.deploy.cause import SEEN, Told, cause
 from lastgood.deploy.stack import Event
 from lastgood.record.table import Record
 from lastgood.report.terminal import green, red, say, seconds
@@ -82,8 +83,46 @@ class Progress:
         if not found:
             return ""
         task, text = found
+        return self._explained(task, text)
+
+    def _explained(self, task: Mapping[str, Any], text: str) -> str:
+        """How a task ended or does, `text`, with its cause before it where that is known, and its last log lines below it."""
         lines = self._log(task)
-        return text + ("\nlast log lines:\n" + "\n".join(lines) if lines else "")
+        web: dict[str, Any] = next((one for one in task["containers"] if one["name"] == "web"), {})
+        reason = f"{web.get('reason', '')}\n{task.get('stoppedReason', '')}"
+        known = cause(Told(masked(reason), web.get("exitCode"), lines, self._health()))
+        shown = "\n".join(lines[-LOG_LINES:])
+        return (f"{line(known)} ({text})" if known else text) + (f"\nlast log lines:\n{shown}" if shown else "")
+
+    def _health(self) -> str:
+        """What the load balancer's health checks got of the service's tasks last, in ECS's words; empty where it says nothing of them."""
+        name = self.session.cluster
+        try:
+            (service,) = self.session.client("ecs").describe_services(cluster=name, services=[name])["services"]
+            messages = [str(event["message"]) for event in service["events"]]
+        except Exception:
+            return ""
+        return next(
+            (masked(one) for one in messages if "health checks failed" in one.lower() or "is unhealthy" in one), ""
+        )
+
+    def answering(self) -> str:
+        """The last log lines of a task of this build that runs, with their cause where it is known; empty where there are none.
+
+        For a site that answers, and not well.
+        """
+        name = self.session.cluster
+        ecs = self.session.client("ecs")
+        try:
+            arns = ecs.list_tasks(cluster=name, family=name, desiredStatus="RUNNING")["taskArns"]
+            tasks = ecs.describe_tasks(cluster=name, tasks=arns)["tasks"] if arns else []
+            own = [one for one in tasks if any(verify.digest(part) == self.digest for part in one["containers"])]
+            lines = self._log(own[0]) if own else []
+        except Exception:
+            return ""
+        known = cause(Told(lines=lines))
+        shown = "\n".join(lines[-LOG_LINES:])
+        return (f": {line(known)}" if known else "") + (f"\nlast log lines:\n{shown}" if shown else "")
 
     def _log(self, task: Mapping[str, Any]) -> list[str]:
         """The last lines that a task's web container wrote, from where its definition sends them; none where they can't be read."""
@@ -93,12 +132,12 @@ class Progress:
             web = next(one for one in definition["taskDefinition"]["containerDefinitions"] if one["name"] == "web")
             group = web["logConfiguration"]["options"]["awslogs-group"]
             events = self.session.client("logs").get_log_events(
-                logGroupName=group, logStreamName=f"web/web/{identity}", limit=LOG_LINES, startFromHead=False
+                logGroupName=group, logStreamName=f"web/web/{identity}", limit=SEEN, startFromHead=False
             )["events"]
         except Exception:
             return []
         lines = (line(part) for event in events for part in masked(event["message"]).splitlines())
-        return [one for one in lines if one.strip()][-LOG_LINES:]
+        return [one for one in lines if one.strip()][-SEEN:]
 
 
 def newest_crash(tasks: list[dict[str, Any]], digest: str) -> tuple[dict[str, Any], str] | None:
