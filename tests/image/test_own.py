@@ -78,6 +78,12 @@ def test_what_the_classic_builder_says() -> None:
     assert engine_builder.failure("The command returned 1", "RUN one &&     two", text, "D") == (
         "D:3: `RUN one &&     two`: The command returned 1; mend it and build again"
     )
+    mount = "RUN --mount=type=cache,target=/x y"
+    lacks = "the --mount option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn how to build images"
+    assert engine_builder.failure(lacks, mount, f"FROM x\n{mount}\n", "D") == (
+        f"D:2: `{mount}`: the --mount option requires BuildKit, and this machine's docker has none: install its buildx (the package "
+        "docker-buildx or docker-buildx-plugin), or write the step without it"
+    )
     assert engine_builder.failure("no such image", "", text, "D") == "D: no such image; mend it and build again"
 
 
