@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from lastgood.deploy.cause import Told, cause
+from lastgood.deploy.cause import Told, cause, cause_of_settings
 from lastgood.deploy.progress import Progress
 
 EXITED = "Essential container in task exited"
@@ -232,6 +232,28 @@ TEXTS: dict[str, tuple[Told, str]] = {
 def test_a_cause(name: str) -> None:
     told, expected = TEXTS[name]
     assert cause(told) == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("forward by build b: the settings module shop.settings does not import: KeyError: 'STRIPE_KEY'", STRIPE),
+        (
+            "forward by build b: the apps of shop.settings do not load: ImproperlyConfigured: Set the STRIPE_KEY environment variable",
+            STRIPE,
+        ),
+        ("forward by build b: shop.0002_price: KeyError: 'STRIPE_KEY'", ""),
+    ],
+)
+def test_settings_that_a_release_task_can_not_load(said: str, expected: str) -> None:
+    assert cause_of_settings(said) == expected
+
+
+def test_it_is_said_of_the_migration() -> None:
+    said = "forward by build b: the settings module shop.settings does not import: KeyError: 'STRIPE_KEY'"
+    reason = f"Received response status [FAILED] from custom resource. Message returned: {said}\nlast log lines (RequestId: 1)"
+    event: Any = SimpleNamespace(type="Custom::Migration", reason=reason)
+    assert Cluster("", 1, "").progress._why(event) == f"the migration failed: {STRIPE} ({said})\nlast log lines"
 
 
 class Cluster:

@@ -38,6 +38,13 @@ def cause(told: Told) -> str:
     return next((found for look in _LOOKS for found in look(told)), "")
 
 
+def cause_of_settings(said: str) -> str:
+    """The same of what a release task says, which is the first to load the settings; empty where it is not they that keep it."""
+    found = re.search(r"(?:does not import|do not load): (.+)", said)
+    # A key in capitals that settings lack is one of the environment, though no frame is there to tell.
+    return cause(Told(lines=("os.environ", found[1]))) if found else ""
+
+
 # AWS's words: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_cannot_pull_image.html
 _PULL = r"CannotPull\w*Error.*"
 _INIT = r"ResourceInitializationError.*"

@@ -8,7 +8,7 @@ from typing import Any
 
 from lastgood.aws.session import Session
 from lastgood.deploy import verify
-from lastgood.deploy.cause import SEEN, Told, cause
+from lastgood.deploy.cause import SEEN, Told, cause, cause_of_settings
 from lastgood.deploy.stack import Event
 from lastgood.record.table import Record
 from lastgood.report.terminal import green, red, say, seconds
@@ -64,7 +64,14 @@ class Progress:
 
     def _why(self, event: Event) -> str:
         if event.type == "Custom::Migration":
-            return f"the migration failed, {answer(event.reason)}"
+            said = answer(event.reason)
+            first, feed, rest = said.partition("\n")
+            known = cause_of_settings(masked(first))
+            return (
+                f"the migration failed: {line(known)} ({first}){feed}{rest}"
+                if known
+                else f"the migration failed, {said}"
+            )
         if event.type == "AWS::ECS::Service":
             crash = self._crash()
             return f"the service did not become stable: {crash or event.reason}"
