@@ -10,12 +10,17 @@ from msgspec.structs import replace
 from lastgood.config.kinds import PARTS, PLATFORMS
 from lastgood.config.reader import Reader
 from lastgood.config.tables import (
+    WEB,
     Budget,
     Environment,
     ImageSettings,
+    Job,
     LocalSettings,
     LockSettings,
+    Process,
     Project,
+    Shape,
+    overridden,
 )
 from lastgood.errors import UsageError
 
@@ -25,12 +30,16 @@ __all__ = [
     "PARTS",
     "PLATFORMS",
     "REQUIREMENTS",
+    "WEB",
     "Budget",
     "Environment",
     "ImageSettings",
+    "Job",
     "LocalSettings",
     "LockSettings",
+    "Process",
     "Project",
+    "Shape",
     "load",
 ]
 
@@ -68,8 +77,23 @@ def _read(file: Path, text: str, table: object) -> Project:
     project = Reader(file, text).read(Project, _TABLE, table, root=file.parent)
     environments = {"local": Environment("local"), **project.environments}
     for name, one in environments.items():
-        environments[name] = replace(one, stack=one.stack or f"{project.name}-{name}")
+        stack = one.stack or f"{project.name}-{name}"
+        environments[name] = replace(one, stack=stack, shape=shape(project, one))
     return replace(project, environments=environments)
+
+
+def shape(project: Project, environment: Environment) -> Shape:
+    """What the tables of a project and of one of its environments make of its stack. Secrets of other environments are left to those."""
+    own = environment.processes
+    declared = dict(project.processes)
+    if WEB in own:
+        declared.setdefault(WEB, Process(WEB))
+    return Shape(
+        tuple(overridden(one, own.get(name)) for name, one in declared.items()),
+        tuple(project.jobs.values()),
+        {**project.variables, **environment.variables},
+        {**project.secrets, **environment.secrets},
+    )
 
 
 def _find(folder: Path) -> Path:
