@@ -35,13 +35,15 @@ def deploy(options: argparse.Namespace) -> None:
     place = Place.of(project, options.environment)
     facts = pushed.find(place.record, options.digest or built.last(project.state).digest)
     if options.dry_run:
-        _dry_run(
-            options,
-            place,
-            deployer.ordered(
-                facts, who=_who(), reason=options.reason, force=options.force, accept_loss=options.accept_loss
-            ),
+        order = deployer.ordered(
+            facts,
+            who=_who(),
+            reason=options.reason,
+            force=options.force,
+            accept_loss=options.accept_loss,
+            shape=place.session.environment.shape,
         )
+        _dry_run(options, place, order)
         return
     done = deployer.deploy(
         place, facts, who=_who(), reason=options.reason, force=options.force, accept_loss=options.accept_loss

@@ -74,8 +74,8 @@ def _managed(name: str, root: Path) -> Path:
 NAMED = ("database.host", "database.port", "database.name", "site.url", "site.host")
 HANDED = ("database.url", "database.user", "database.password", "secret-key")
 _BRACES = re.compile(r"\{((?:database|site)\.[a-z.-]*|secret-key)\}")
-_SHELL = re.compile(r"[|&;<>]+|.*\$[({A-Za-z_].*|`.*|[A-Za-z_]\w*=.*", re.DOTALL)
-_SECRET = r"arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:secret:[\w/+=.@!-]+-[A-Za-z0-9]{6}(:[^:\s]*:[^:\s]*:[^:\s]*)?"
+_SHELL = re.compile(r"[|&;<>]+|.*\$[({A-Za-z_].*|`.*", re.DOTALL)
+_MANAGED = r"arn:[\w-]+:secretsmanager:[\w-]+:\d{12}:secret:[\w/+=.@!-]+-[A-Za-z0-9]{6}(:[^:\s]*:[^:\s]*:[^:\s]*)?"
 _PARAMETER = r"arn:[\w-]+:ssm:[\w-]+:\d{12}:parameter/[\w/.-]+|/[\w/.-]+"
 
 
@@ -87,7 +87,7 @@ def _command(given: str | list[str], _: Path) -> tuple[str, ...]:
     if not words or not words[0]:
         raise ValueError("names no program")
     if isinstance(given, str):
-        found = next((word for word in words if _SHELL.fullmatch(word)), None)
+        found = next((word for word in words if _SHELL.fullmatch(word) or (word is words[0] and "=" in word)), None)
         if found:
             raise ValueError(f"no shell runs it, so {found!r} means nothing: name one program, or write it as a list")
     return words
@@ -104,7 +104,7 @@ def _text(given: str, _: Path) -> str:
 
 def _secret_place(given: str, _: Path) -> str:
     # Whatever it is, it is not repeated: somebody may have written the secret itself.
-    if re.fullmatch(f"{_SECRET}|{_PARAMETER}", given) or given in [f"{{{name}}}" for name in HANDED]:
+    if re.fullmatch(f"{_MANAGED}|{_PARAMETER}", given) or given in [f"{{{name}}}" for name in HANDED]:
         return given
     raise ValueError(
         "must be a place, never a value: a secret's whole ARN with its six letters at the end (ARN:key:: for a key of its JSON), a "
@@ -162,7 +162,6 @@ Tasks = Annotated[int, Meta(ge=0, le=1000), Kind("a number of tasks, 0 to 1000")
 Cpu = Annotated[int, Meta(ge=256, le=16384, multiple_of=256), Kind("CPU units as Fargate has them, 256 to 16384")]
 Memory = Annotated[int, Meta(ge=512, le=122880, multiple_of=512), Kind("MiB as Fargate has them, 512 to 122880")]
 StopTimeout = Annotated[int, Meta(ge=2, le=120), Kind("seconds, 2 to 120")]
-Percent = Annotated[int, Meta(ge=10, le=95), Kind("percent, 10 to 95")]
 PagePath = Annotated[str, _whole(r"/[^\s{}]*"), Kind("a path that begins with a slash")]
 Schedule = Annotated[
     str,

@@ -83,16 +83,25 @@ def _read(file: Path, text: str, table: object) -> Project:
 
 
 def shape(project: Project, environment: Environment) -> Shape:
-    """What the tables of a project and of one of its environments make of its stack. Secrets of other environments are left to those."""
+    """What the tables of a project and of one of its environments make of its stack; the environment's own word counts.
+
+    `local` has the secrets of all environments, by values of its own: their places are AWS's.
+    """
     own = environment.processes
     declared = dict(project.processes)
     if WEB in own:
         declared.setdefault(WEB, Process(WEB))
+    variables, secrets = dict(project.variables), dict(project.secrets)
+    if environment.name == "local":
+        for other in project.environments.values():
+            secrets |= {name: place for name, place in other.secrets.items() if name not in variables}
     return Shape(
         tuple(overridden(one, own.get(name)) for name, one in declared.items()),
         tuple(project.jobs.values()),
-        {**project.variables, **environment.variables},
-        {**project.secrets, **environment.secrets},
+        {name: value for name, value in variables.items() if name not in environment.secrets}
+        | dict(environment.variables),
+        {name: place for name, place in secrets.items() if name not in environment.variables}
+        | dict(environment.secrets),
     )
 
 

@@ -27,7 +27,6 @@ from lastgood.config.kinds import (
     PagePath,
     Part,
     PartName,
-    Percent,
     Platform,
     Port,
     Schedule,
@@ -210,14 +209,6 @@ WEB = "web"
 _OURS = {"release": "that is the release task's name", "job": "jobs are called so"}
 
 
-class Autoscaling(Table, frozen=True):
-    """How many tasks a process has, by what they use; a release leaves the number as it is. On one machine nothing scales: `min` run."""
-
-    min: Annotated[Tasks, Meta(description="At least so many.", examples=[2])] = 1
-    max: Annotated[Tasks | None, Meta(description="At most so many. Without it, nothing scales.", examples=[8])] = None
-    cpu: Annotated[Percent, Meta(description="The processor use, in percent, to keep.", examples=[60])] = 60
-
-
 class Process(Table, frozen=True, rename="kebab"):
     """Something of the build that runs all the time. `web` is always there, behind the load balancer; all others only by this table."""
 
@@ -277,7 +268,6 @@ class Process(Table, frozen=True, rename="kebab"):
         tuple[PagePath, ...],
         Meta(description="Of `web`: paths that must answer before a release is good.", examples=[["/", "/login/"]]),
     ] = ()
-    autoscaling: Autoscaling = Autoscaling()
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
         """What does not go together."""
@@ -294,12 +284,6 @@ class Process(Table, frozen=True, rename="kebab"):
                 yield "", key, "only web has one: nobody asks other processes anything"
         if self.single and (self.count or 0) > 1:
             yield "", "count", f"is {self.count}, and single means never two at a time: take one of the two away"
-        if self.autoscaling.max is not None:
-            if self.single or self.count is not None:
-                other = "single" if self.single else "count"
-                yield ".autoscaling", "max", f"goes against {other}, which says how many: take one of the two away"
-            elif self.autoscaling.max < self.autoscaling.min:
-                yield ".autoscaling", "max", f"is {self.autoscaling.max}, less than min ({self.autoscaling.min})"
         yield from unfit(self.cpu, self.memory)
 
 
@@ -359,8 +343,12 @@ class Shape(msgspec.Struct, frozen=True):
         return msgspec.json.decode(text, type=cls) if text else cls()
 
 
-_VARIABLES = "Variables of every task; {database.host}, {database.port}, {database.name}, {site.url} and {site.host} stand for what the stack has."
+_VARIABLES = (
+    "Variables of every task; {database.host}, {database.port}, {database.name}, {site.url} and {site.host} stand for "
+    "what the stack knows."
+)
 _SECRETS = "Secrets of every task by the variable that they come as: places, never values."
+_TWICE = "is a secret, too: a task takes a name once"
 _PLACES = [{"STRIPE_KEY": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:shop/stripe-AbCdEf:key::"}]
 
 
@@ -393,7 +381,9 @@ class Environment(Table, frozen=True):
     processes: Mapping[PartName, Override] = field(default_factory=dict)
     variables: Annotated[
         Mapping[VariableName, Text],
-        Meta(description="Variables that are otherwise here, or only here.", examples=[{"EMAIL_HOST": "mail.internal"}]),
+        Meta(
+            description="Variables that are otherwise here, or only here.", examples=[{"EMAIL_HOST": "mail.internal"}]
+        ),
     ] = field(default_factory=dict)
     secrets: Annotated[
         Mapping[VariableName, SecretPlace],
@@ -458,13 +448,10 @@ class Project(Table, frozen=True):
                 found = overridden(processes[key], override)
                 for _, field_, text in found.problems():
                     yield f"{inner}.processes.{key}", field_, text
-            secrets = {**self.secrets, **one.secrets}
-            for key in one.variables:
-                if key in secrets:
-                    yield f"{inner}.variables", key, "is a secret, too: ECS takes a name once"
-        for key in self.variables:
-            if key in self.secrets or any(key in one.secrets for one in self.environments.values()):
-                yield ".variables", key, "is a secret, too: ECS takes a name once"
+            for key in one.variables.keys() & one.secrets.keys():
+                yield f"{inner}.variables", key, _TWICE
+        for key in self.variables.keys() & self.secrets.keys():
+            yield ".variables", key, _TWICE
 
     def environment(self, name: str) -> Environment:
         """The environment of that name. Raises UsageError naming the nearest one that is declared."""

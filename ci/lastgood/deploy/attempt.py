@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lastgood.aws.errors import explained, patiently, unheard
+from lastgood.config.project import Shape
 from lastgood.deploy import change, leftovers, outcome, restore, smoke, stuck, verify
 from lastgood.deploy.order import Order
 from lastgood.deploy.outcome import Ending
@@ -41,7 +42,9 @@ def carry_out(place: Place, order: Order, decide: Callable[[], Order] | None = N
             return last.as_dict() | {"environment": place.name, "nothing": True}
         progress = Progress(place.session, record, build.digest)
         lock.keep()
-        release = record.begin(order.kind, build, who=order.who, reason=order.reason, undoes=order.undoes)
+        release = record.begin(
+            order.kind, build, who=order.who, reason=order.reason, undoes=order.undoes, shape=order.shape.text()
+        )
         return Attempt(place, order, release, progress, lock, last).run()
 
 
@@ -98,7 +101,7 @@ class Attempt:
             self.lock.keep()
             change.remove(place, self.progress, self.show)
         there = place.stack.status() is not None
-        self.bring(build, str(self.release.number), service_first=order.service_first and there)
+        self.bring(build, order.shape, str(self.release.number), service_first=order.service_first and there)
         address = verify.url(place.session, place.stack.outputs())
         with step("smoke test") as shown:
             tested = smoke.wait(address, build.digest, deadline=smoke.DEADLINE if there else FIRST_ANSWER)
@@ -106,14 +109,16 @@ class Attempt:
             shown.note(f"{address} answers as {build.digest[:19]}, {tested['database']}")
         self.story |= {"smoke": tested, "url": address}
 
-    def bring(self, build: BuildFacts, release: str, *, service_first: bool, patient: bool = False) -> None:
+    def bring(
+        self, build: BuildFacts, shape: Shape, release: str, *, service_first: bool, patient: bool = False
+    ) -> None:
         """Brings the stack to a build; with `service_first` in two updates where its code can live with what the database has.
 
         Raises LastgoodError where the stack does not come to it, or the service is not back by itself, which `patient` puts up with:
         it may be the database that keeps it from answering.
         """
         loss = self.order.accept_loss and build is self.order.build
-        self.apply(build, release, accept_loss=loss, leave_ahead=service_first)
+        self.apply(build, shape, release, accept_loss=loss, leave_ahead=service_first)
         if not service_first:
             return
         try:
@@ -124,11 +129,13 @@ class Attempt:
             say(f"{error}; its database follows all the same")
             ahead = True
         if ahead:
-            self.apply(build, release)
+            self.apply(build, shape, release)
 
-    def apply(self, build: BuildFacts, release: str, *, accept_loss: bool = False, leave_ahead: bool = False) -> None:
+    def apply(
+        self, build: BuildFacts, shape: Shape, release: str, *, accept_loss: bool = False, leave_ahead: bool = False
+    ) -> None:
         """One update of the stack, made only while the lock is ours."""
-        wanted = change.Wanted(build, release, accept_loss, leave_ahead)
+        wanted = change.Wanted(build, release, accept_loss, leave_ahead, shape)
         change.apply(self.place, wanted, self.progress, show=self.show, ready=self.lock.keep)
 
     def show(self, events: list[Event]) -> None:
@@ -210,7 +217,8 @@ class Attempt:
         def redeploy() -> None:
             if last:
                 there = place.stack.status() is not None
-                self.bring(last.facts, f"{self.release.number}-restore", service_first=there, patient=True)
+                name = f"{self.release.number}-restore"
+                self.bring(last.facts, Shape.of(last.shape), name, service_first=there, patient=True)
 
         def recreate() -> None:
             delete()

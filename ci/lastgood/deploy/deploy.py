@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lastgood.config.project import Shape
+from lastgood.deploy import handed
 from lastgood.deploy.attempt import carry_out
 from lastgood.deploy.order import DEPLOY, Order
 from lastgood.deploy.place import Place
@@ -20,13 +22,23 @@ def deploy(
     Raises UsageError without that reason, Refused (somebody else is deploying, or the image is not in the registry), FailedRestored or
     FailedNotRestored.
     """
-    order = ordered(build, who=who, reason=reason, force=force, accept_loss=accept_loss)
+    shape = place.session.environment.shape
+    order = ordered(build, who=who, reason=reason, force=force, accept_loss=accept_loss, shape=shape)
     ecr.check(place.session, build.build, build.digest)
+    handed.check(place, order.shape)
     return carry_out(place, order)
 
 
-def ordered(build: BuildFacts, *, who: str, reason: str, force: bool = False, accept_loss: bool = False) -> Order:
-    """The order of a deploy. Raises UsageError where a loss is to be accepted without a reason."""
+def ordered(
+    build: BuildFacts,
+    *,
+    who: str,
+    reason: str,
+    force: bool = False,
+    accept_loss: bool = False,
+    shape: Shape | None = None,
+) -> Order:
+    """The order of a deploy; `shape` as the environment's tables say. Raises UsageError where a loss is to be accepted without a reason."""
     if accept_loss and not reason.strip():
         raise UsageError("--accept-loss needs a --reason: the release record keeps why the loss is acceptable")
-    return Order(DEPLOY, build, who, reason, again=force, accept_loss=accept_loss)
+    return Order(DEPLOY, build, who, reason, again=force, accept_loss=accept_loss, shape=shape or Shape())

@@ -10,7 +10,7 @@ _NOTHING = {"Ref": "AWS::NoValue"}
 _GONE: Any = object()
 
 
-class _Unknown(Exception):  # noqa: N818
+class _Unknown(Exception):
     """A parameter's value that is not known here."""
 
 
@@ -44,7 +44,9 @@ def _choose(value: Any, conditions: Mapping[str, bool]) -> Any:
     if branches and branches[0] in conditions:
         return _choose(branches[1] if conditions[branches[0]] else branches[2], conditions)
     if branches:  # not decided: what is nothing must stay
-        return {"Fn::If": [branches[0], *(one if one == _NOTHING else _choose(one, conditions) for one in branches[1:])]}
+        return {
+            "Fn::If": [branches[0], *(one if one == _NOTHING else _choose(one, conditions) for one in branches[1:])]
+        }
     chosen = {key: _choose(one, conditions) for key, one in value.items()}
     return {key: one for key, one in chosen.items() if one is not _GONE}
 
@@ -78,7 +80,9 @@ def _value(value: Any, document: Mapping[str, Any], parameters: Mapping[str, str
 def unused(document: dict[str, Any]) -> None:
     """Takes out the conditions, and then the parameters, that nothing refers to."""
     while True:
-        named = set(_names({key: document[key] for key in ("Resources", "Outputs", "Conditions")}, "Condition", "Fn::If"))
+        named = set(
+            _names({key: document[key] for key in ("Resources", "Outputs", "Conditions")}, "Condition", "Fn::If")
+        )
         gone = [name for name in document["Conditions"] if name not in named]
         for name in gone:
             del document["Conditions"][name]

@@ -36,14 +36,15 @@ _HANDED: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Given:
-    """What the place decides. `parameters` are service.yml's, as far as they are known; `values` are what stands in braces, where the stack itself does not know it (the one-machine cloud's
-    database); `places` the secrets' places by variable, where they are others than the tables say; `scales` whether anything scales there.
+    """What the place decides.
+
+    `parameters` are service.yml's, as far as they are known; `values` what braces stand for where the stack itself does not know it (the
+    one-machine cloud's database); `places` the secrets' places by variable, where they are others than the tables say.
     """
 
     parameters: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
     places: Mapping[str, str] = field(default_factory=dict)
-    scales: bool = True
 
 
 def render(template: str, shape: Shape, given: Given | None = None) -> str:
@@ -62,9 +63,9 @@ def render(template: str, shape: Shape, given: Given | None = None) -> str:
     plain = copy.deepcopy({name: resources[name] for name in ("TaskDefinition", "Service")})
     for process in shape.processes:
         if process.name == WEB:
-            _web(resources, process, given)
+            _web(resources, process)
         else:
-            _process(resources, plain, process, given)
+            _process(resources, plain, process)
     if shape.jobs:
         _jobs(document, plain, shape.jobs)
     outputs = document["Outputs"]
@@ -160,7 +161,7 @@ def _hand_over(document: dict[str, Any], shape: Shape, given: Given) -> None:
             {"Name": name, "Value": _filled(value, known)} for name, value in shape.variables.items()
         ]
         container["Secrets"] += [
-            {"Name": name, "ValueFrom": _filled(place, _HANDED | dict(given.values))} for name, place in places.items()
+            {"Name": name, "ValueFrom": _filled(place, {**_HANDED, **given.values})} for name, place in places.items()
         ]
     statements = resources["ExecutionRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
     readable = next(one for one in statements if one["Action"] == "secretsmanager:GetSecretValue")
@@ -206,14 +207,16 @@ def _parts(text: str, known: Mapping[str, Any]) -> Iterator[Any]:
         yield text[at:]
 
 
-def _web(resources: dict[str, Any], process: Process, given: Given) -> None:
+def _web(resources: dict[str, Any], process: Process) -> None:
     """The process behind the load balancer."""
     definition, service = resources["TaskDefinition"]["Properties"], resources["Service"]["Properties"]
     container = definition["ContainerDefinitions"][0]
     port = process.port or PORT
     container["PortMappings"] = [{"ContainerPort": port, "Protocol": "tcp"}]
     container["Environment"] = [one for one in container["Environment"] if _name(one) != "PORT"]
-    container["Environment"].append({"Name": "PORT", "Value": str(port)})  # by which gunicorn and others listen on all addresses
+    container["Environment"].append(
+        {"Name": "PORT", "Value": str(port)}
+    )  # by which gunicorn and others listen on all addresses
     service["LoadBalancers"][0]["ContainerPort"] = port
     target = resources["TargetGroup"]["Properties"]
     target["Port"] = port
@@ -223,10 +226,9 @@ def _web(resources: dict[str, Any], process: Process, given: Given) -> None:
     _run(container, process)
     if process.count is not None:
         service["DesiredCount"] = process.count
-    _scale(resources, "Service", process, given)
 
 
-def _process(resources: dict[str, Any], plain: Mapping[str, Any], process: Process, given: Given) -> None:
+def _process(resources: dict[str, Any], plain: Mapping[str, Any], process: Process) -> None:
     """A task definition and a service without a load balancer."""
     prefix = f"Process{logical(process.name)}"
     definition = _definition(plain, process.name)
@@ -243,7 +245,6 @@ def _process(resources: dict[str, Any], plain: Mapping[str, Any], process: Proce
     if process.single:
         own["DeploymentConfiguration"] |= {"MinimumHealthyPercent": 0, "MaximumPercent": 100}
     resources |= {f"{prefix}TaskDefinition": definition, f"{prefix}Service": service}
-    _scale(resources, f"{prefix}Service", process, given)
 
 
 def _definition(plain: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -267,41 +268,6 @@ def _run(container: dict[str, Any], process: Process) -> None:
     container["StopTimeout"] = process.stop_timeout
     if process.command is not None:
         container["Command"] = arguments(process.command)
-
-
-def _scale(resources: dict[str, Any], service: str, process: Process, given: Given) -> None:
-    """Application Auto Scaling decides about the number of tasks; a template that names one would reset it."""
-    most = process.autoscaling.max
-    if most is None:
-        return
-    if not given.scales:
-        resources[service]["Properties"]["DesiredCount"] = process.autoscaling.min
-        return
-    del resources[service]["Properties"]["DesiredCount"]
-    target, name = f"{service}Scaling", resources[service]["Properties"]["ServiceName"]["Fn::Sub"]
-    resources[target] = {
-        "Type": "AWS::ApplicationAutoScaling::ScalableTarget",
-        "DependsOn": service,
-        "Properties": {
-            "ServiceNamespace": "ecs",
-            "ScalableDimension": "ecs:service:DesiredCount",
-            "ResourceId": {"Fn::Sub": f"service/${{Project}}_${{Environment}}/{name}"},
-            "MinCapacity": process.autoscaling.min,
-            "MaxCapacity": most,
-        },
-    }
-    resources[f"{service}ScalingPolicy"] = {
-        "Type": "AWS::ApplicationAutoScaling::ScalingPolicy",
-        "Properties": {
-            "PolicyName": "cpu",
-            "PolicyType": "TargetTrackingScaling",
-            "ScalingTargetId": {"Ref": target},
-            "TargetTrackingScalingPolicyConfiguration": {
-                "TargetValue": process.autoscaling.cpu,
-                "PredefinedMetricSpecification": {"PredefinedMetricType": "ECSServiceAverageCPUUtilization"},
-            },
-        },
-    }
 
 
 def _jobs(document: dict[str, Any], plain: Mapping[str, Any], jobs: Sequence[Job]) -> None:
