@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
 
-from lastgood.cli.common import environment
+from lastgood.cli.common import environment, who
 from lastgood.cli.verbs import TYPE_CHECKING, flag, load, option, result, verb
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def deploy(options: argparse.Namespace) -> None:
     if options.dry_run:
         order = deployer.ordered(
             facts,
-            who=_who(),
+            who=who(),
             reason=options.reason,
             force=options.force,
             accept_loss=options.accept_loss,
@@ -46,7 +45,7 @@ def deploy(options: argparse.Namespace) -> None:
         _dry_run(options, place, order)
         return
     done = deployer.deploy(
-        place, facts, who=_who(), reason=options.reason, force=options.force, accept_loss=options.accept_loss
+        place, facts, who=who(), reason=options.reason, force=options.force, accept_loss=options.accept_loss
     )
     result(
         options, done, f"release {done['number']} is {done['state']}: build {done['build']} in {options.environment}"
@@ -71,10 +70,10 @@ def rollback(options: argparse.Namespace) -> None:
 
     place = Place.of(load(options), options.environment)
     if options.dry_run:
-        order = roller.ordered(place, options.to, recreate=options.recreate, who=_who(), reason=options.reason)
+        order = roller.ordered(place, options.to, recreate=options.recreate, who=who(), reason=options.reason)
         _dry_run(options, place, order)
         return
-    done = roller.rollback(place, to=options.to, recreate=options.recreate, who=_who(), reason=options.reason)
+    done = roller.rollback(place, to=options.to, recreate=options.recreate, who=who(), reason=options.reason)
     result(
         options, done, f"release {done['number']} is {done['state']}: build {done['build']} in {options.environment}"
     )
@@ -86,7 +85,7 @@ def status(options: argparse.Namespace) -> None:
     from lastgood.deploy import status as reporter
     from lastgood.deploy.place import Place
 
-    facts = reporter.status(Place.of(load(options), options.environment), _who())
+    facts = reporter.status(Place.of(load(options), options.environment), who())
     result(options, facts, reporter.render_status(facts))
 
 
@@ -137,7 +136,7 @@ def unlock(options: argparse.Namespace) -> None:
     from lastgood.deploy.place import Place
 
     place = Place.of(load(options), options.environment)
-    facts = locks.unlock(place, who=_who(), reason=options.reason, force=options.force)
+    facts = locks.unlock(place, who=who(), reason=options.reason, force=options.force)
     result(options, facts, locks.render_unlock(facts))
 
 
@@ -146,21 +145,3 @@ def _dry_run(options: argparse.Namespace, place: Place, order: Order) -> None:
 
     facts = dry_run.dry_run(place, order)
     result(options, facts, dry_run.render(facts))
-
-
-def _who() -> str:
-    """Who does it, for the release record: the actor of a GitHub Actions job, else git's user, else the login. One short line."""
-    import getpass
-    import subprocess
-
-    from lastgood.report.text import head, line
-
-    if os.environ.get("GITHUB_ACTIONS") == "true" and os.environ.get("GITHUB_ACTOR"):
-        return line(head(os.environ["GITHUB_ACTOR"], 100))
-    try:
-        named = subprocess.run(
-            ["git", "config", "user.name"], capture_output=True, text=True, check=False
-        ).stdout.strip()
-    except FileNotFoundError:
-        named = ""
-    return line(head(named or getpass.getuser(), 100))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from lastgood.aws.errors import explained, patiently, unheard
-from lastgood.config.project import Shape
+from lastgood.config.project import WEB, Shape
 from lastgood.deploy import change, leftovers, outcome, restore, smoke, stuck, verify
 from lastgood.deploy.order import Order
 from lastgood.deploy.outcome import Ending
@@ -63,6 +64,7 @@ class Attempt:
         self.ending = Ending(release.number, place.name, last)
         self.cause = ""  # why it goes back, once it does
         self.begun = time.monotonic()
+        self.since = datetime.now(UTC)
         self.story: dict[str, Any] = {}
 
     def run(self) -> dict[str, Any]:
@@ -102,6 +104,10 @@ class Attempt:
             change.remove(place, self.progress, self.show)
         there = place.stack.status() is not None
         self.bring(build, order.shape, str(self.release.number), service_first=order.service_first and there)
+        if any(one.name != WEB for one in order.shape.processes):
+            with step("processes") as shown:
+                verify.stay(place, lambda name: self.progress.crash(name, self.since))
+                shown.note(", ".join(one.name for one in order.shape.processes if one.name != WEB) + " stay up")
         address = verify.url(place.session, place.stack.outputs())
         with step("smoke test") as shown:
             tested = smoke.wait(address, build.digest, deadline=smoke.DEADLINE if there else FIRST_ANSWER)
@@ -190,7 +196,8 @@ class Attempt:
             self.lock.keep()
             if cause == outcome.INTERRUPTED:
                 self.place.stack.cancel()
-            return restore.restore(eyes, digest, self.ways())
+            shape = self.last.shape if self.last else ""
+            return restore.restore(eyes, digest, self.ways(), shape=shape)
         except KeyboardInterrupt:
             return restore.Restored(False, outcome.NOT_WAITED)
         except Exception as error:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any
 
 from lastgood.aws.session import Session
+from lastgood.config.project import WEB
 from lastgood.deploy import verify
 from lastgood.deploy.stack import Event
 from lastgood.record.table import Record
@@ -14,6 +16,7 @@ from lastgood.report.terminal import green, red, say, seconds
 from lastgood.report.text import line, masked
 
 LOG_LINES = 15
+BY_ITSELF = ("EssentialContainerExited", "TaskFailedToStart")  # how ECS calls a task's end that nobody asked for
 _ANSWER = re.compile(r"Received response status \[FAILED\] from custom resource\. Message returned: (.*)", re.DOTALL)
 _REQUEST = re.compile(r"\s*\(RequestId: [^)]*\)\s*$")
 
@@ -65,35 +68,45 @@ class Progress:
         if event.type == "Custom::Migration":
             return f"the migration failed, {answer(event.reason)}"
         if event.type == "AWS::ECS::Service":
-            crash = self._crash()
-            return f"the service did not become stable: {crash or event.reason}"
+            name = event.physical.rpartition("/")[2].removeprefix(self.session.cluster).removeprefix("_") or WEB
+            which = "the service" if name == WEB else name
+            return f"{which} did not become stable: {self.crash(name) or event.reason}"
         return f"{event.resource} ({event.type}) failed: {event.reason or 'no reason given'}"
 
-    def _crash(self) -> str:
-        """How the newest stopped task of this build ended, with its last log lines; empty where ECS knows of none."""
-        name = self.session.cluster
+    def crash(self, process: str = WEB, since: datetime | None = None) -> str:
+        """How the newest stopped task of a process of this build ended, with its last log lines; empty where ECS knows of none.
+
+        With `since`, only one that ended by itself after that moment.
+        """
+        cluster = self.session.cluster
         ecs = self.session.client("ecs")
+        family = cluster if process == WEB else f"{cluster}_{process}"
         try:
-            arns = ecs.list_tasks(cluster=name, family=name, desiredStatus="STOPPED")["taskArns"]
-            tasks = ecs.describe_tasks(cluster=name, tasks=arns)["tasks"] if arns else []
+            arns = ecs.list_tasks(cluster=cluster, family=family, desiredStatus="STOPPED")["taskArns"]
+            tasks = ecs.describe_tasks(cluster=cluster, tasks=arns)["tasks"] if arns else []
         except Exception as error:
-            return f"its tasks could not be looked at ({error})"
-        found = newest_crash(tasks, self.digest)
+            return "" if since else f"its tasks could not be looked at ({error})"
+        if since:
+            tasks = [one for one in tasks if one.get("stopCode") in BY_ITSELF and one.get("stoppedAt", since) > since]
+        found = newest_crash(tasks, self.digest, process)
         if not found:
             return ""
         task, text = found
-        lines = self._log(task)
+        lines = self._log(task, process)
         return text + ("\nlast log lines:\n" + "\n".join(lines) if lines else "")
 
-    def _log(self, task: Mapping[str, Any]) -> list[str]:
-        """The last lines that a task's web container wrote, from where its definition sends them; none where they can't be read."""
+    def _log(self, task: Mapping[str, Any], process: str) -> list[str]:
+        """The last lines that a task's container wrote, from where its definition sends them; none where they can't be read."""
         identity = task["taskArn"].rsplit("/", 1)[-1]
         try:
             definition = self.session.client("ecs").describe_task_definition(taskDefinition=task["taskDefinitionArn"])
-            web = next(one for one in definition["taskDefinition"]["containerDefinitions"] if one["name"] == "web")
-            group = web["logConfiguration"]["options"]["awslogs-group"]
+            own = next(one for one in definition["taskDefinition"]["containerDefinitions"] if one["name"] == process)
+            group = own["logConfiguration"]["options"]["awslogs-group"]
             events = self.session.client("logs").get_log_events(
-                logGroupName=group, logStreamName=f"web/web/{identity}", limit=LOG_LINES, startFromHead=False
+                logGroupName=group,
+                logStreamName=f"{process}/{process}/{identity}",
+                limit=LOG_LINES,
+                startFromHead=False,
             )["events"]
         except Exception:
             return []
@@ -101,13 +114,13 @@ class Progress:
         return [one for one in lines if one.strip()][-LOG_LINES:]
 
 
-def newest_crash(tasks: list[dict[str, Any]], digest: str) -> tuple[dict[str, Any], str] | None:
-    """The newest of the tasks whose web container ran that digest, with how it ended; prefers those that ended by themselves."""
+def newest_crash(tasks: list[dict[str, Any]], digest: str, process: str = WEB) -> tuple[dict[str, Any], str] | None:
+    """The newest of the tasks whose container ran that digest, with how it ended; prefers those that ended by themselves."""
     own = [
         (one.get("exitCode") not in (None, 0, 143), str(task.get("stoppedAt", "")), task, one)
         for task in tasks
         for one in task["containers"]
-        if one["name"] == "web" and digest in (verify.digest(one), one.get("imageDigest"))
+        if one["name"] == process and digest in (verify.digest(one), one.get("imageDigest"))
     ]
     if not own:
         return None

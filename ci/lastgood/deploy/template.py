@@ -7,6 +7,7 @@ A shape that says nothing leaves service.yml as it is, to the letter. Anything e
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from lastgood.errors import UsageError
 LARGEST = 51_200  # bytes
 PORT = 8000
 # Outputs of a rendered template.
-PROCESSES, JOBS = "Processes", "Jobs"
+PROCESSES, JOBS, SHAPE = "Processes", "Jobs", "Shape"
 JOB = "job"  # the container of jobs, and what their log streams begin with
 _BRACES = re.compile(r"\{([a-z.-]+)\}")
 _PYTHON = re.compile(r"(.*/)?python(3(\.\d+)?)?")
@@ -72,6 +73,7 @@ def render(template: str, shape: Shape, given: Given | None = None) -> str:
     for name, names in ((PROCESSES, [one.name for one in further]), (JOBS, [one.name for one in shape.jobs])):
         if names:
             outputs[name] = {"Value": ",".join(names)}
+    outputs[SHAPE] = {"Value": mark(shape.text())}
     pruned.unused(document)
     text = json.dumps(document, separators=(",", ":"))
     if len(text) > LARGEST:
@@ -103,6 +105,11 @@ def read(template: str) -> dict[str, Any]:
     return found
 
 
+def mark(shape: str) -> str:
+    """What tells one shape, as the record has it, from another; empty for one that says nothing. An output of the stack has it."""
+    return hashlib.sha256(shape.encode()).hexdigest()[:16] if shape else ""
+
+
 def arguments(command: Sequence[str]) -> list[str]:
     """What the image's Python is given to run a command: it is the entry point, and images hold no programs but it."""
     first, *rest = command
@@ -118,9 +125,9 @@ def logical(name: str) -> str:
     return "".join(part.capitalize() for part in name.split("-"))
 
 
-def process_of(resource: str, processes: Sequence[str]) -> str:
-    """The process whose service a resource is."""
-    return next((name for name in processes if resource == f"Process{logical(name)}Service"), WEB)
+def service(name: str) -> str:
+    """The resource that is the service of a process beside web."""
+    return f"Process{logical(name)}Service"
 
 
 def overrides(job: Job) -> dict[str, Any]:
@@ -235,16 +242,16 @@ def _process(resources: dict[str, Any], plain: Mapping[str, Any], process: Proce
     container = definition["Properties"]["ContainerDefinitions"][0]
     _sized(definition["Properties"], process)
     _run(container, process)
-    service = copy.deepcopy(plain["Service"])
-    del service["Metadata"]
-    own = service["Properties"]
+    made = copy.deepcopy(plain["Service"])
+    del made["Metadata"]
+    own = made["Properties"]
     del own["LoadBalancers"], own["HealthCheckGracePeriodSeconds"]
     own["ServiceName"] = {"Fn::Sub": f"${{Project}}_${{Environment}}_{process.name}"}
     own["TaskDefinition"] = {"Ref": f"{prefix}TaskDefinition"}
     own["DesiredCount"] = 1 if process.count is None else process.count
     if process.single:
         own["DeploymentConfiguration"] |= {"MinimumHealthyPercent": 0, "MaximumPercent": 100}
-    resources |= {f"{prefix}TaskDefinition": definition, f"{prefix}Service": service}
+    resources |= {f"{prefix}TaskDefinition": definition, service(process.name): made}
 
 
 def _definition(plain: Mapping[str, Any], name: str) -> dict[str, Any]:

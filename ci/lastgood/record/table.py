@@ -6,6 +6,7 @@ environment#<name>        last-good           the newest good release
 environment#<name>        lock                who is deploying (lock.py)
 environment#<name>        unlock#<time>       a lock that a person took away, with the reason
 environment#<name>        operation           the newest request to the migration function
+environment#<name>        run#<time>#<task>   a one-off run (runs.py)
 build#<digest>            build               what a deploy needs to know of a build
 operation#<RequestId>     operation           the migration function's own (migration_resource/record.py)
 """
