@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -83,9 +84,8 @@ def follow(place: Place, wanted: Wanted, write: Callable[[Line], None], *, on: b
     logs, since = place.session.client("logs"), int(wanted.since.timestamp() * 1000)
     seen: set[str] = set()
     while True:
-        found = patiently(
-            lambda: _events(logs, group, wanted.process, since), seconds=PATIENCE, pause=place.stack.pause
-        )
+        look = functools.partial(_events, logs, group, wanted.process, since)
+        found = patiently(look, seconds=PATIENCE, pause=place.stack.pause)
         for event in sorted((one for one in found if one["eventId"] not in seen), key=lambda one: one["timestamp"]):
             seen.add(event["eventId"])
             for one in lines(event, wanted):

@@ -19,8 +19,8 @@ def put(place: Place, name: str, value: str) -> str:
     secrets = session.environment.shape.secrets
     if name not in secrets:
         raise UsageError(
-            f"environment {place.name} has no secret {name!r}{nearest(name, secrets)}: it has {', '.join(secrets) or 'none'}; add its place "
-            f"below [tool.lastgood.environments.{place.name}.secrets]"
+            f"environment {place.name} has no secret {name!r}{nearest(name, secrets)}: it has {', '.join(secrets) or 'none'}; add its "
+            f"place below [tool.lastgood.environments.{place.name}.secrets]"
         )
     at = secrets[name]
     if at.startswith("{"):
