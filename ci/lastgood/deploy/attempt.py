@@ -104,16 +104,22 @@ class Attempt:
             change.remove(place, self.progress, self.show)
         there = place.stack.status() is not None
         self.bring(build, order.shape, str(self.release.number), service_first=order.service_first and there)
-        if any(one.name != WEB for one in order.shape.processes):
-            with step("processes") as shown:
-                verify.stay(place, lambda name: self.progress.crash(name, self.since))
-                shown.note(", ".join(one.name for one in order.shape.processes if one.name != WEB) + " stay up")
+        self.stay()
         address = verify.url(place.session, place.stack.outputs())
         with step("smoke test") as shown:
             tested = smoke.wait(address, build.digest, deadline=smoke.DEADLINE if there else FIRST_ANSWER)
             verify.wait(place, build.digest)
             shown.note(f"{address} answers as {build.digest[:19]}, {tested['database']}")
+        self.stay()  # what ended while the smoke test asked, and was started again
         self.story |= {"smoke": tested, "url": address}
+
+    def stay(self) -> None:
+        """Waits until the processes beside web have run for a while. Raises LastgoodError where one has ended by itself."""
+        names = [one.name for one in self.order.shape.processes if one.name != WEB]
+        if names:
+            with step("processes") as shown:
+                verify.stay(self.place, names, lambda name: self.progress.crash(name, self.since))
+                shown.note(f"{', '.join(names)} stay up")
 
     def bring(
         self, build: BuildFacts, shape: Shape, release: str, *, service_first: bool, patient: bool = False

@@ -25,8 +25,6 @@ DECIDED = (
     "PermissionsBoundary",
 )  # outputs of the access stack, for service.yml
 
-GROUP = "ScheduleGroup"  # one more, which only jobs with a schedule need
-
 
 @dataclass(frozen=True)
 class Wanted:
@@ -101,13 +99,14 @@ def taken(text: str, values: Mapping[str, str], place: Place) -> dict[str, str]:
     base = bundle.path("cloudformation/service.yml").read_text(encoding="utf-8")
     has, known = set(json.loads(text)["Parameters"]), set(template.read(base)["Parameters"])
     found = {name: value for name, value in values.items() if name in has or name not in known}
-    if GROUP in has:
-        if GROUP not in place.stack.decided:
-            raise UsageError(
-                f"nobody has decided about the jobs of environment {place.name} in this account ({GROUP} is unknown): run `lastgood "
-                f"bootstrap --environment {place.name}` as an administrator"
-            )
-        found[GROUP] = place.stack.decided[GROUP]
+    needed = has & set(template.DECIDED)
+    missing = sorted(needed - set(place.stack.decided))
+    if missing:
+        raise UsageError(
+            f"nobody has decided about the jobs of environment {place.name} in this account ({missing[0]} is unknown): run `lastgood "
+            f"bootstrap --environment {place.name}` as an administrator"
+        )
+    found |= {name: place.stack.decided[name] for name in needed}
     return found
 
 

@@ -39,7 +39,7 @@ def status(place: Place, who: str = "") -> dict[str, Any]:
 
 
 def processes(place: Place, found: verify.Facts) -> list[dict[str, Any]]:
-    """Each process with its digest (several only while they change), its tasks, and how the last one that ended did; empty with web alone."""
+    """Each process with its digest (several only while they change), tasks, and how the last one that ended did; empty for web alone."""
     if not found.processes:
         return []
     web = verify.Process(WEB, verify.service(place).desired, found.running)

@@ -21,6 +21,7 @@ from lastgood.errors import UsageError
 
 LARGEST = 51_200  # bytes
 PORT = 8000
+DECIDED = ("ScheduleGroup", "ScheduleRoleArn")  # outputs of the access stack, which only jobs with a schedule need
 # Outputs of a rendered template.
 PROCESSES, JOBS, SHAPE = "Processes", "Jobs", "Shape"
 JOB = "job"  # the container of jobs, and what their log streams begin with
@@ -284,8 +285,7 @@ def _jobs(document: dict[str, Any], plain: Mapping[str, Any], jobs: Sequence[Job
     document["Outputs"]["JobTaskDefinition"] = {"Value": {"Ref": "JobTaskDefinition"}}
     scheduled = [job for job in jobs if job.schedule is not None]
     if scheduled:
-        document["Parameters"]["ScheduleGroup"] = {"Type": "String"}
-        resources["ScheduleRole"] = _schedule_role(resources["TaskRole"]["Properties"])
+        document["Parameters"] |= {name: {"Type": "String"} for name in DECIDED}
     for job in scheduled:
         resources[f"Job{logical(job.name)}Schedule"] = {
             "Type": "AWS::Scheduler::Schedule",
@@ -297,7 +297,7 @@ def _jobs(document: dict[str, Any], plain: Mapping[str, Any], jobs: Sequence[Job
                 "FlexibleTimeWindow": {"Mode": "OFF"},
                 "Target": {
                     "Arn": {"Fn::GetAtt": ["Cluster", "Arn"]},
-                    "RoleArn": {"Fn::GetAtt": ["ScheduleRole", "Arn"]},
+                    "RoleArn": {"Ref": "ScheduleRoleArn"},
                     "Input": json.dumps(overrides(job), separators=(",", ":")),
                     "EcsParameters": {
                         "TaskDefinitionArn": {"Ref": "JobTaskDefinition"},
@@ -309,26 +309,3 @@ def _jobs(document: dict[str, Any], plain: Mapping[str, Any], jobs: Sequence[Job
                 },
             },
         }
-
-
-def _schedule_role(task_role: Mapping[str, Any]) -> dict[str, Any]:
-    """By which EventBridge starts the jobs of this environment, with the roles of its tasks, and nothing else."""
-    own = copy.deepcopy({key: task_role[key] for key in ("Path", "PermissionsBoundary", "AssumeRolePolicyDocument")})
-    own["AssumeRolePolicyDocument"]["Statement"][0]["Principal"]["Service"] = "scheduler.amazonaws.com"
-    jobs = "arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:task-definition/${Project}_${Environment}_job:*"
-    statements = [
-        {
-            "Effect": "Allow",
-            "Action": "ecs:RunTask",
-            "Resource": {"Fn::Sub": jobs},
-            "Condition": {"ArnEquals": {"ecs:cluster": {"Fn::GetAtt": ["Cluster", "Arn"]}}},
-        },
-        {
-            "Effect": "Allow",
-            "Action": "iam:PassRole",
-            "Resource": [{"Fn::GetAtt": [role, "Arn"]} for role in ("ExecutionRole", "TaskRole")],
-            "Condition": {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
-        },
-    ]
-    policy = {"PolicyName": "start-jobs", "PolicyDocument": {"Version": "2012-10-17", "Statement": statements}}
-    return {"Type": "AWS::IAM::Role", "Properties": own | {"Policies": [policy]}}

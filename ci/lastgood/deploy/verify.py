@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,8 +18,8 @@ from lastgood.deploy.stack import outputs_of, parameters_of
 from lastgood.errors import LastgoodError
 from lastgood.report.text import line, masked
 
-STAY = 20.0  # seconds that a process must have run, to count as one that stays up
-STAY_HERE = 5.0  # the same on the one-machine cloud
+STAY = 30.0  # seconds that a process must have run, to count as one that stays up
+STAY_HERE = 8.0  # the same on the one-machine cloud
 PATIENCE = 120.0  # seconds for a network to come back
 LEAVING = 180.0  # seconds for old tasks to finish what they had begun, and to leave
 
@@ -135,8 +135,8 @@ def wait(place: Place, digest: str, *, ahead: bool = False, deadline: float = LE
         time.sleep(place.stack.pause)
 
 
-def stay(place: Place, crash: Callable[[str], str], *, deadline: float = LEAVING) -> None:
-    """Waits until every task of the processes beside web has run for STAY seconds, at most `deadline`.
+def stay(place: Place, processes: Sequence[str], crash: Callable[[str], str], *, deadline: float = LEAVING) -> None:
+    """Waits until every task of these processes has run for STAY seconds, at most `deadline`.
 
     `crash` says how a task of a process ended by itself in this release, empty for none. Raises LastgoodError where one did, or where they
     are not so far in time.
@@ -144,7 +144,7 @@ def stay(place: Place, crash: Callable[[str], str], *, deadline: float = LEAVING
     long = STAY_HERE if place.session.cloud else STAY
     end = time.monotonic() + deadline
     ecs, own = place.session.client("ecs"), place.session.cluster
-    for name in names(place.stack.outputs()):
+    for name in processes:
         while True:
             ended = crash(name)
             if ended:
