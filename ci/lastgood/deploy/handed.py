@@ -24,8 +24,15 @@ def check(place: Place, shape: Shape) -> None:
     if shape == Shape():
         return
     found = list(_on_this_machine(place.session, shape) if place.session.cloud else _on_aws(place, shape))
+    if any(job.schedule for job in shape.jobs) and not set(template.DECIDED) <= set(place.stack.decided):
+        found.append(f"jobs have schedules, and nobody has decided who may start them: {anew(place.name)}")
     if found:
         raise Refused(f"environment {place.name} can't run this yet:" + "".join(f"\n  {one}" for one in found))
+
+
+def anew(environment: str) -> str:
+    """What an administrator does where what is decided is not what is wanted."""
+    return f"run `lastgood bootstrap --environment {environment}` as an administrator"
 
 
 def places(session: Session, shape: Shape) -> dict[str, str]:
@@ -89,14 +96,13 @@ def _on_aws(place: Place, shape: Shape) -> Iterator[str]:
     environment = place.session.environment
     yield from unknown(shape, environment.parameters, environment.name)
     decided = place.stack.access.parameters() if place.stack.access else {}
-    anew = f"run `lastgood bootstrap --environment {environment.name}` as an administrator"
     port = next((one.port for one in shape.processes if one.name == WEB and one.port), template.PORT)
     if str(port) != decided.get("TaskPort", str(template.PORT)):
-        yield f"web listens on port {port}, where its security group lets nobody in: {anew}"
+        yield f"web listens on port {port}, where its security group lets nobody in: {anew(place.name)}"
     for name, at in shape.secrets.items():
         if at.startswith("{"):
             continue
-        wrong = "" if readable(at, decided) else f"the tasks may not read it: {anew}"
+        wrong = "" if readable(at, decided) else f"the tasks may not read it: {anew(place.name)}"
         yield from (f"secret {name} ({at}): {text}" for text in (_missing(place.session, at) or wrong,) if text)
 
 
