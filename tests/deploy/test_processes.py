@@ -126,7 +126,7 @@ class Ecs:
 
     def get_log_events(
         self, logGroupName: str, logStreamName: str, startFromHead: bool, nextToken: str = ""
-    ) -> dict[str, Any]:  # noqa: N803
+    ) -> dict[str, Any]:
         self.stream = logStreamName
         return {"events": [] if nextToken else [{"message": one} for one in self.lines], "nextForwardToken": "t"}
 

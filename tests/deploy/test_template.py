@@ -219,6 +219,12 @@ def test_the_images_python_runs_it(command: str, words: list[str]) -> None:
     assert template.arguments(command.split()) == words
 
 
+@pytest.mark.parametrize("name", ["worker", "mail-beat", "a", "a1-b2"])
+def test_a_service_tells_its_process(name: str) -> None:
+    assert template.process(template.service(name)) == name
+    assert template.process("Service") == "web"
+
+
 def test_what_parameters_decide_is_decided_and_what_nobody_names_is_gone() -> None:
     found = rendered(Shape((WORKER,)), {"TaskSecurityGroups": "sg-1"})
     text = json.dumps(found["Resources"])
@@ -233,8 +239,8 @@ def test_a_template_that_is_too_long_is_refused() -> None:
     with pytest.raises(UsageError) as caught:
         template.render(BASE, shape)
     assert re.fullmatch(
-        r"the template with these 1 processes and 0 jobs has [\d,]+ bytes, and CloudFormation takes 51,200: move variables that are long "
-        r"or many into the settings, or into one secret's JSON",
+        r"the template of these processes, jobs, variables and secrets has [\d,]+ bytes, and CloudFormation takes 51,200: move variables that "
+        r"are long or many into the settings, or into one secret's JSON",
         str(caught.value),
     )
 

@@ -149,7 +149,7 @@ def test_a_worker_that_ends_is_a_failed_release_and_everything_comes_back(
         assert done.returncode == 0, done.stderr[-4000:]
     failed = lastgood("deploy")
     assert failed.returncode == 3, failed.stderr[-4000:]
-    assert said in failed.stderr
+    assert said in failed.stderr, failed.stderr[-4000:]
     assert "worker did not" in failed.stderr
     assert f"last good is back and verified: build {deployed['build']}" in failed.stderr
     one = (1, 1, deployed["digest"])

@@ -9,7 +9,7 @@ from typing import Any
 
 from lastgood.aws.session import Session
 from lastgood.config.project import WEB
-from lastgood.deploy import verify
+from lastgood.deploy import template, verify
 from lastgood.deploy.stack import Event
 from lastgood.record.table import Record
 from lastgood.report.terminal import green, red, say, seconds
@@ -68,7 +68,7 @@ class Progress:
         if event.type == "Custom::Migration":
             return f"the migration failed, {answer(event.reason)}"
         if event.type == "AWS::ECS::Service":
-            name = event.physical.rpartition("/")[2].removeprefix(self.session.cluster).removeprefix("_") or WEB
+            name = template.process(event.resource)
             which = "the service" if name == WEB else name
             return f"{which} did not become stable: {self.crash(name) or event.reason}"
         return f"{event.resource} ({event.type}) failed: {event.reason or 'no reason given'}"

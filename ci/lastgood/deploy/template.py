@@ -79,7 +79,7 @@ def render(template: str, shape: Shape, given: Given | None = None) -> str:
     text = json.dumps(document, separators=(",", ":"))
     if len(text) > LARGEST:
         raise UsageError(
-            f"the template with these {len(shape.processes)} processes and {len(shape.jobs)} jobs has {len(text):,} bytes, and "
+            f"the template of these processes, jobs, variables and secrets has {len(text):,} bytes, and "
             f"CloudFormation takes {LARGEST:,}: move variables that are long or many into the settings, or into one secret's JSON"
         )
     return text
@@ -129,6 +129,12 @@ def logical(name: str) -> str:
 def service(name: str) -> str:
     """The resource that is the service of a process beside web."""
     return f"Process{logical(name)}Service"
+
+
+def process(resource: str) -> str:
+    """The process whose service a resource is."""
+    found = re.fullmatch(r"Process(\w+)Service", resource)
+    return "-".join(re.findall(r"[A-Z][a-z0-9]*", found[1])).lower() if found else WEB
 
 
 def overrides(job: Job) -> dict[str, Any]:
