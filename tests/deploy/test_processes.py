@@ -124,11 +124,12 @@ class Ecs:
     def stop_task(self, cluster: str, task: str, reason: str) -> None:
         self.stopped.append(task)
 
-    def get_log_events(
-        self, logGroupName: str, logStreamName: str, startFromHead: bool, nextToken: str = ""
-    ) -> dict[str, Any]:
-        self.stream = logStreamName
-        return {"events": [] if nextToken else [{"message": one} for one in self.lines], "nextForwardToken": "t"}
+    def get_log_events(self, **which: Any) -> dict[str, Any]:
+        self.stream = which["logStreamName"]
+        return {
+            "events": [] if "nextToken" in which else [{"message": one} for one in self.lines],
+            "nextForwardToken": "t",
+        }
 
 
 def place(ecs: Ecs, table: Any = None) -> Any:

@@ -239,8 +239,8 @@ def test_a_template_that_is_too_long_is_refused() -> None:
     with pytest.raises(UsageError) as caught:
         template.render(BASE, shape)
     assert re.fullmatch(
-        r"the template of these processes, jobs, variables and secrets has [\d,]+ bytes, and CloudFormation takes 51,200: move variables that "
-        r"are long or many into the settings, or into one secret's JSON",
+        r"the template of these processes, jobs, variables and secrets has [\d,]+ bytes, and CloudFormation takes 51,200: move "
+        r"variables that are long or many into the settings, or into one secret's JSON",
         str(caught.value),
     )
 

@@ -55,8 +55,7 @@ def load(name: str) -> dict[str, Any]:
     """A template as it is written; nobody changes it."""
     text = (FOLDER / name.replace("processes", "service")).read_text(encoding="utf-8")
     if name == "processes.yml":
-        found = json.loads(rendering.render(text, SHAPE))
-        return typing.cast("dict[str, Any]", found)
+        return typing.cast("dict[str, Any]", json.loads(rendering.render(text, SHAPE)))
     if name == "bootstrap.yml":
         text = with_names(text, "shop")
     found: dict[str, Any] = yaml.load(text, _Loader)  # noqa: S506
