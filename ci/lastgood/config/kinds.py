@@ -143,6 +143,7 @@ Platform = Annotated[str, _one_of(*PLATFORMS)]
 Part = Annotated[str, _one_of(*PARTS)]
 Compression = Annotated[str, _one_of("zstd", "gzip")]
 Sources = Annotated[str, _one_of("app", "all")]
+Attestations = Annotated[str, _one_of("required", "none")]
 Static = Annotated[str, _one_of("all", "collected")]
 # Of a process or a job: a letter begins each of its parts, so that what the stack calls it is one name's alone.
 PartName = Annotated[

@@ -68,6 +68,7 @@ def decided(session: Session, stack: Stack, said: Mapping[str, str], boundary: s
     own |= session.environment.parameters
     named = [*own.values(), *_places(session)]
     values = access.network(own, name) | access.readable(named) | dict(said)
+    values["Attestations"] = "none" if session.cloud else session.environment.attestations
     port = next((one.port for one in session.environment.shape.processes if one.name == WEB and one.port), PORT)
     if port != PORT or "TaskPort" in known:
         values["TaskPort"] = str(port)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from lastgood.config.project import Shape
 from lastgood.deploy import handed
+from lastgood.deploy.admission import admit
 from lastgood.deploy.attempt import carry_out
 from lastgood.deploy.order import DEPLOY, Order
 from lastgood.deploy.place import Place
 from lastgood.errors import UsageError
 from lastgood.record.release import BuildFacts
-from lastgood.registry import ecr
 
 
 def deploy(
@@ -19,14 +20,14 @@ def deploy(
 ) -> dict[str, Any]:
     """Releases a pushed build. Returns the release, with what happened. `accept_loss` lifts the migrator's gate; then `reason` says why.
 
-    Raises UsageError without that reason, Refused (somebody else is deploying, or the image is not in the registry), FailedRestored or
-    FailedNotRestored.
+    Raises UsageError without that reason, or where nobody who may has signed for the build; Refused (somebody else is deploying, or the
+    image is not in the registry), FailedRestored or FailedNotRestored.
     """
     shape = place.session.environment.shape
     order = ordered(build, who=who, reason=reason, force=force, accept_loss=accept_loss, shape=shape)
-    ecr.check(place.session, build.build, build.digest)
-    handed.check(place, order.shape)
-    return carry_out(place, order)
+    signed = admit(place, build)
+    handed.check(place, shape)
+    return carry_out(place, replace(order, signed=signed))
 
 
 def ordered(

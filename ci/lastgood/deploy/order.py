@@ -15,8 +15,8 @@ class Order:
     """One release to be made of `build`. `kind` is `deploy`, `rollback` or `recreate`.
 
     `undoes` are the numbers of the releases that it takes back when it is good, `again` also releases a build that is last good
-    already, `accept_loss` lets its migrations lose what no rollback brings back. `shape` is what the stack is made of: of a deploy as the
-    project's tables say, of a rollback as the release had it that it goes back to.
+    already, `accept_loss` lets its migrations lose what no rollback brings back; `signed` says who has signed for the build.
+    `shape` is what the stack is made of: of a deploy as the project's tables say, of a rollback as the release had it that it goes back to.
     """
 
     kind: str
@@ -27,6 +27,7 @@ class Order:
     again: bool = True
     accept_loss: bool = False
     shape: Shape = field(default_factory=Shape)
+    signed: str = ""
 
     @property
     def anew(self) -> bool:

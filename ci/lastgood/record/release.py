@@ -48,8 +48,8 @@ class BuildFacts:
 class Release:
     """One attempt to run a build in an environment. `cause` says why it failed; `reason` why it was made.
 
-    `undoes` are the numbers of the good releases that it takes back once it is good itself. `shape` is what its stack is made of, as
-    config.tables.Shape writes it (empty: one web process): a way back to it brings that back, too.
+    `undoes` are the numbers of the good releases that it takes back once it is good itself; `signed` says who had signed for the build.
+    `shape` is what its stack is made of, as config.tables.Shape writes it (empty: one web process): a way back to it brings that back, too.
     """
 
     number: int
@@ -65,6 +65,7 @@ class Release:
     applied: tuple[str, ...] = ()
     undoes: tuple[int, ...] = ()
     shape: str = ""
+    signed: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able facts, the build's among them."""

@@ -88,7 +88,15 @@ class Record:
         return found[:limit]
 
     def begin(
-        self, kind: str, facts: BuildFacts, *, who: str, reason: str, undoes: Iterable[int] = (), shape: str = ""
+        self,
+        kind: str,
+        facts: BuildFacts,
+        *,
+        who: str,
+        reason: str,
+        undoes: Iterable[int] = (),
+        signed: str = "",
+        shape: str = "",
     ) -> Release:
         """Writes the next release, `pending`. The caller holds the environment's lock.
 
@@ -98,7 +106,9 @@ class Record:
 
         newest = self.releases(limit=1)
         number = newest[0].number + 1 if newest else 1
-        release = Release(number, "pending", kind, facts, who, now(), reason, undoes=tuple(undoes), shape=shape)
+        release = Release(
+            number, "pending", kind, facts, who, now(), reason, undoes=tuple(undoes), signed=signed, shape=shape
+        )
         self.table.put_item(
             Item=release.as_dict() | {"pk": self.pk, "sk": _sk(number)}, ConditionExpression=Attr("pk").not_exists()
         )
