@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from lastgood.cli.common import environment, who
+from lastgood.cli.common import environment
+from lastgood.cli.common import who as _who
 from lastgood.cli.verbs import TYPE_CHECKING, flag, load, option, result, verb
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def deploy(options: argparse.Namespace) -> None:
     if options.dry_run:
         order = deployer.ordered(
             facts,
-            who=who(),
+            who=_who(),
             reason=options.reason,
             force=options.force,
             accept_loss=options.accept_loss,
@@ -45,7 +46,7 @@ def deploy(options: argparse.Namespace) -> None:
         _dry_run(options, place, order)
         return
     done = deployer.deploy(
-        place, facts, who=who(), reason=options.reason, force=options.force, accept_loss=options.accept_loss
+        place, facts, who=_who(), reason=options.reason, force=options.force, accept_loss=options.accept_loss
     )
     result(
         options, done, f"release {done['number']} is {done['state']}: build {done['build']} in {options.environment}"
@@ -70,10 +71,10 @@ def rollback(options: argparse.Namespace) -> None:
 
     place = Place.of(load(options), options.environment)
     if options.dry_run:
-        order = roller.ordered(place, options.to, recreate=options.recreate, who=who(), reason=options.reason)
+        order = roller.ordered(place, options.to, recreate=options.recreate, who=_who(), reason=options.reason)
         _dry_run(options, place, order)
         return
-    done = roller.rollback(place, to=options.to, recreate=options.recreate, who=who(), reason=options.reason)
+    done = roller.rollback(place, to=options.to, recreate=options.recreate, who=_who(), reason=options.reason)
     result(
         options, done, f"release {done['number']} is {done['state']}: build {done['build']} in {options.environment}"
     )
@@ -85,7 +86,7 @@ def status(options: argparse.Namespace) -> None:
     from lastgood.deploy import status as reporter
     from lastgood.deploy.place import Place
 
-    facts = reporter.status(Place.of(load(options), options.environment), who())
+    facts = reporter.status(Place.of(load(options), options.environment), _who())
     result(options, facts, reporter.render_status(facts))
 
 
@@ -136,7 +137,7 @@ def unlock(options: argparse.Namespace) -> None:
     from lastgood.deploy.place import Place
 
     place = Place.of(load(options), options.environment)
-    facts = locks.unlock(place, who=who(), reason=options.reason, force=options.force)
+    facts = locks.unlock(place, who=_who(), reason=options.reason, force=options.force)
     result(options, facts, locks.render_unlock(facts))
 
 
