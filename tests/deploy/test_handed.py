@@ -143,6 +143,13 @@ def test_secrets_of_this_machine(tmp_path: Path) -> None:
     handed.check(here, shape)
 
 
+def test_an_instance_of_an_older_version() -> None:
+    made = place(Shape(variables={"A": "b"}), Secrets())
+    made.session.cloud = SimpleNamespace(secrets_file="")
+    said = "the one-machine cloud was brought up by an older lastgood: run `lastgood local up`"
+    assert refusal(made, made.session.environment.shape) == [said]
+
+
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "secrets.toml").write_text("A = hunter2\n", encoding="utf-8")
     with pytest.raises(

@@ -88,7 +88,7 @@ def deployed(home: Path, lastgood: Any) -> dict[str, Any]:
     file = home / "pyproject.toml"
     file.write_text(file.read_text(encoding="utf-8") + TABLES, encoding="utf-8")
     commit(home, "pass")
-    for verb in (("local", "up"), ("bootstrap",), ("build",), ("push",)):
+    for verb in (("local", "up"), ("bootstrap",), ("build",), ("scan",), ("push",)):
         done = lastgood(*verb)
         assert done.returncode == 0, done.stderr[-4000:]
     refused = lastgood("deploy")
@@ -144,7 +144,7 @@ def test_a_worker_that_ends_is_a_failed_release_and_everything_comes_back(
     deployed: dict[str, Any], home: Path, lastgood: Any, ending: str, said: str
 ) -> None:
     commit(home, f"if options['name'] == 'worker': {ending}")
-    for verb in ("build", "push"):
+    for verb in ("build", "scan", "push"):
         done = lastgood(verb)
         assert done.returncode == 0, done.stderr[-4000:]
     failed = lastgood("deploy")
@@ -161,7 +161,7 @@ def test_a_single_one_is_never_there_twice(deployed: dict[str, Any], home: Path,
     import docker
 
     commit(home, "pass  # another build")
-    for verb in ("build", "push"):
+    for verb in ("build", "scan", "push"):
         done = lastgood(verb)
         assert done.returncode == 0, done.stderr[-4000:]
     instance = json.loads(lastgood("local", "status", "--json").stdout)["instance"]

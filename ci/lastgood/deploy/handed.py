@@ -45,7 +45,9 @@ def places(session: Session, shape: Shape) -> dict[str, str]:
 
 def local_values(session: Session) -> dict[str, str]:
     """The secrets of this machine, by variable. Raises UsageError where their file is damaged."""
-    file = Path(session.cloud.secrets_file) if session.cloud else Path()
+    if session.cloud is None or not session.cloud.secrets_file:
+        return {}
+    file = Path(session.cloud.secrets_file)
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -86,6 +88,9 @@ def _kept(manager: Any, name: str, value: str) -> str:
 
 
 def _on_this_machine(session: Session, shape: Shape) -> Iterator[str]:
+    if session.cloud and not session.cloud.secrets_file:
+        yield "the one-machine cloud was brought up by an older lastgood: run `lastgood local up`"
+        return
     values = local_values(session)
     for name in _own(shape):
         if name not in values:
