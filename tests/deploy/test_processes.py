@@ -201,6 +201,17 @@ def test_a_command_is_a_task_of_what_runs(table: Any) -> None:
     }
 
 
+def test_who_ran_what() -> None:
+    assert run.render([]) == "nobody has run anything"
+    one = {"started": "2026-11-25", "who": "ada", "process": "web", "command": "manage.py x"}
+    assert run.render([one | {"said": "exit status 0"}, one]).splitlines() == [
+        "started     who  process  command      ended",
+        "──────────  ───  ───────  ───────────  ─────────────",
+        "2026-11-25  ada  web      manage.py x  exit status 0",
+        "2026-11-25  ada  web      manage.py x  –",
+    ]
+
+
 def test_a_job_runs_as_last_good_has_it() -> None:
     command = run.of_job(place(Ecs()), "nightly")
     assert (command.process, command.definition) == ("job", "job:1")

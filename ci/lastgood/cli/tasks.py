@@ -34,6 +34,7 @@ def template(options: argparse.Namespace) -> None:
 @verb(
     environment,
     option("--process", default="web", metavar="NAME", help="in a task like this process's (default: web)"),
+    flag("--list", "run nothing; show who ran what"),
     option("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="as -- python manage.py showmigrations"),
 )
 def run(options: argparse.Namespace) -> int:
@@ -43,6 +44,10 @@ def run(options: argparse.Namespace) -> int:
 
     words = options.command[1:] if options.command[:1] == ["--"] else options.command
     place = Place.of(load(options), options.environment)
+    if options.list:
+        found = runner.newest(place)
+        result(options, found, runner.render(found))
+        return 0
     return _run(place, runner.of_process(place, options.process, words))
 
 

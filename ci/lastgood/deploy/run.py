@@ -15,6 +15,7 @@ from lastgood.deploy import template, verify
 from lastgood.deploy.place import Place
 from lastgood.errors import LastgoodError, Refused, UsageError
 from lastgood.record import runs
+from lastgood.report.terminal import table
 from lastgood.report.text import line, masked
 
 PATIENCE = 120.0  # seconds for a network to come back
@@ -100,6 +101,19 @@ def run(place: Place, command: Command, who: str, write: Callable[[str], None]) 
         why = own.get("reason") or ended.get("stoppedReason") or "ECS gives no reason"
         raise LastgoodError(f"the task did not start: {line(masked(str(why)))}")
     return int(status)
+
+
+def newest(place: Place) -> list[dict[str, Any]]:
+    """The newest runs of the environment, as the record has them."""
+    return runs.newest(place.record)
+
+
+def render(found: Sequence[Mapping[str, Any]]) -> str:
+    """The runs for a terminal."""
+    if not found:
+        return "nobody has run anything"
+    rows = [(one["started"], one["who"], one["process"], one["command"], one.get("said", "–")) for one in found]
+    return table(("started", "who", "process", "command", "ended"), rows)
 
 
 class Lines:

@@ -34,5 +34,8 @@ def end(record: Record, key: str, said: str) -> None:
 
 
 def newest(record: Record, limit: int = 20) -> list[dict[str, Any]]:
-    """The newest runs."""
-    return [{key: str(value) for key, value in item.items() if key != "pk"} for item in record.newest("run#", limit)]
+    """The newest runs: {started, who, process, command, digest} and, of those that somebody saw end, {ended, said}."""
+    return [
+        {key: str(value) for key, value in item.items() if key not in ("pk", "sk")}
+        for item in record.newest("run#", limit)
+    ]
