@@ -20,7 +20,7 @@ from lastgood.errors import FailedNotRestored, FailedRestored, Refused, UsageErr
 VERBS = (
     "lock", "lock-base", "build", "scan", "sbom", "push", "attest", "cache", "deploy", "rollback", "status", "history", "diff",
     "lock-status",
-    "unlock", "bootstrap", "local", "demo", "doctor", "completion",
+    "unlock", "template", "run", "job", "logs", "secret", "bootstrap", "local", "demo", "doctor", "completion",
 )  # fmt: skip
 HEAVY = ("boto3", "botocore", "docker", "debian", "pysequoia", "pip", "piptools", "dockerfile_parse", "django",
          "msgspec", "argcomplete", "elftools", "detect_secrets", "pip_audit", "cyclonedx", "squarify", "zstandard")  # fmt: skip

@@ -31,7 +31,7 @@ STRIPE = "the variable STRIPE_KEY is not set: give it to the task, or the settin
 LOOPBACK = (
     "the server listens on {} alone, where nobody outside of its container reaches it: have it listen on 0.0.0.0:8000"
 )
-MEMORY = "raise the parameter Memory, or start fewer workers"
+MEMORY = "raise the parameter Memory, or the `memory` of the process, or start fewer workers"
 NEEDS = f"the container needs more memory than it has: {MEMORY}"
 LIVEZ = "have HealthCheckPath be /livez, which the image answers before that"
 SECRET = "arn:aws:secretsmanager:eu-west-1:1:secret:shop/db-AbCdEf"
@@ -259,9 +259,11 @@ def test_it_is_said_of_the_migration() -> None:
 class Cluster:
     """ECS and CloudWatch with one task of the build, which has ended so."""
 
-    def __init__(self, log: str, status: int | None, reason: str, event: str = "") -> None:
-        self.log = log
-        container = {"name": "web", "image": "r@sha256:1", "exitCode": status}
+    def __init__(
+        self, log: str, status: int | None, reason: str, event: str = "", *, name: str = "web", port: int | None = None
+    ) -> None:
+        self.log, self.name, self.port = log, name, port
+        container = {"name": name, "image": "r@sha256:1", "exitCode": status}
         self.task = {"taskArn": "t/1", "taskDefinitionArn": "d", "stoppedReason": reason, "containers": [container]}
         self.event = event
 
@@ -276,7 +278,9 @@ class Cluster:
 
     def describe_task_definition(self, **_: Any) -> dict[str, Any]:
         logged = {"options": {"awslogs-group": "/lastgood/shop"}}
-        return {"taskDefinition": {"containerDefinitions": [{"name": "web", "logConfiguration": logged}]}}
+        ports = {"portMappings": [{"containerPort": self.port}]} if self.port else {}
+        container = {"name": self.name, "logConfiguration": logged} | ports
+        return {"taskDefinition": {"containerDefinitions": [container]}}
 
     def get_log_events(self, **_: Any) -> dict[str, Any]:
         return {"events": [{"message": line} for line in self.log.splitlines()]}
@@ -288,7 +292,7 @@ class Cluster:
 
 
 def test_it_is_said_first_and_its_proof_below() -> None:
-    told = Cluster("before\n" * 30 + GUNICORN, 3, EXITED).progress._crash()
+    told = Cluster("before\n" * 30 + GUNICORN, 3, EXITED).progress.crash()
     first, title, *shown = told.split("\n")
     assert first == f"{STRIPE} (its container ended with exit status 3 ({EXITED}))"
     assert title == "last log lines:"
@@ -297,13 +301,13 @@ def test_it_is_said_first_and_its_proof_below() -> None:
 
 
 def test_a_cause_above_the_lines_that_are_shown() -> None:
-    told = Cluster(BOOT + "after\n" * 30, 1, EXITED).progress._crash()
+    told = Cluster(BOOT + "after\n" * 30, 1, EXITED).progress.crash()
     assert told.startswith(f"{STRIPE} (its container ended with exit status 1")
     assert "KeyError" not in told.partition("\n")[2]
 
 
 def test_what_the_health_check_got() -> None:
-    told = Cluster("", 0, UNHEALTHY, unhealthy("404")).progress._crash()
+    told = Cluster("", 0, UNHEALTHY, unhealthy("404")).progress.crash()
     assert told == (
         f"the load balancer's health check got 404: the project has no page at its path; {LIVEZ} "
         f"(its container ended with exit status 0 ({UNHEALTHY}))"
@@ -313,3 +317,20 @@ def test_what_the_health_check_got() -> None:
 def test_what_a_site_that_answers_badly_says_in_its_log() -> None:
     assert Cluster(BOOT, None, "").progress.answering() == (f": {STRIPE}\nlast log lines:\n" + "\n".join(lines(BOOT)))
     assert Cluster("", None, "").progress.answering() == ""
+
+
+LISTENS = "[1] [INFO] Listening at: http://0.0.0.0:8080 (1)"
+
+
+def test_it_is_asked_at_the_port_that_web_has() -> None:
+    told = "the server listens on port 8080, and the load balancer asks port 8000: have it listen on 0.0.0.0:8000"
+    assert Cluster(LISTENS, 0, "").progress.crash().startswith(f"{told} (")
+    assert Cluster(LISTENS, 0, "", port=8080).progress.crash().startswith("its container ended with exit status 0")
+    assert Cluster(LISTENS, None, "").progress.answering().startswith(f": {told}\n")
+    assert Cluster(LISTENS, None, "", port=8080).progress.answering().startswith("\nlast log lines:\n")
+
+
+def test_a_process_that_nobody_asks_is_told_no_address_and_no_health() -> None:
+    worker = Cluster(LISTENS, 0, "", unhealthy("404"), name="worker")
+    assert worker.progress.crash("worker") == f"its container ended with exit status 0\nlast log lines:\n{LISTENS}"
+    assert Cluster(BOOT, 1, EXITED, name="worker").progress.crash("worker").startswith(f"{STRIPE} (")

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-PORT = 8000  # where service.yml's load balancer asks
+PORT = 8000  # where service.yml's load balancer asks, unless web has a port of its own
 SEEN = 200  # lines of a log that are read for a cause
 
 
@@ -18,14 +18,14 @@ class Told:
     """What is known of a task. Empty or None is what nobody knows.
 
     `reason` is why ECS says it ended, `status` its container's exit status, `lines` the last of its log, `health` what the load balancer's
-    health checks got, as ECS's events say it, and `port` where they ask.
+    health checks got, as ECS's events say it, and `port` where they ask: None for a process that nobody asks anything.
     """
 
     reason: str = ""
     status: int | None = None
     lines: Sequence[str] = ()
     health: str = ""
-    port: int = PORT
+    port: int | None = PORT
 
     @property
     def log(self) -> str:
@@ -93,7 +93,7 @@ def _by_reason(told: Told) -> Iterator[str]:
             yield sentence.format(**found.groupdict())
 
 
-_MORE = "raise the parameter Memory, or start fewer workers"
+_MORE = "raise the parameter Memory, or the `memory` of the process, or start fewer workers"
 
 
 def _by_machine(told: Told) -> Iterator[str]:
@@ -194,7 +194,7 @@ _LISTENS = (
 
 def _by_address(told: Told) -> Iterator[str]:
     found = [one for line in told.lines for one in re.finditer(_LISTENS, line)]
-    if not found or (told.status not in (None, 0, 137, 143) and not told.health):
+    if told.port is None or not found or (told.status not in (None, 0, 137, 143) and not told.health):
         return
     if all(one["host"] in ("127.0.0.1", "localhost", "[::1]") for one in found):
         host, port = found[-1]["host"], found[-1]["port"]
