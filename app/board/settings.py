@@ -42,7 +42,6 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "board.health.HealthMiddleware",  # before whatever looks at the host or the scheme
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -102,9 +101,8 @@ WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"not_health": {"()": "board.health.NotHealth"}},
     "formatters": {"line": {"format": "{levelname} {name}: {message}", "style": "{"}},  # the log's keeper adds the time
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "filters": ["not_health"], "formatter": "line"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": _constants["LOG_LEVEL"]},
     # Django's own handlers would mail the administrators, or print while DEBUG is on; ours prints always.
     "loggers": {

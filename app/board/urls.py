@@ -1,4 +1,4 @@
-"""The board's addresses; /livez and /healthz are answered before any of them (`board.health`)."""
+"""The board's addresses; /livez and /healthz are answered before any of them, by what the image brings along."""
 
 from __future__ import annotations
 

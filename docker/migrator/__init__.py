@@ -1,6 +1,6 @@
 """Takes a database to exactly what a build wants, or refuses before it touches anything.
 
-This package is the only code of ours inside every image. It needs Django (4.2 to 6.1) and the standard library, nothing in
+This package is in every image, beside lastgood_inside. It needs Django (4.2 to 6.1) and the standard library, nothing in
 INSTALLED_APPS and no migration of its own. `python -m migrator COMMAND`, with DJANGO_SETTINGS_MODULE set:
 
     manifest  --build NAME    what this build knows of migrations, as JSON (manifest.schema.json); needs no database

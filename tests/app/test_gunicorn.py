@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -20,6 +21,8 @@ import psycopg
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+STACK = "arn:aws:cloudformation:eu-west-1:123456789012:stack/board-production/1"
+TRUSTED = {"Lastgood-Stack": hashlib.sha256(STACK.encode()).hexdigest()}
 
 
 class Board:
@@ -92,9 +95,12 @@ def serve(tmp_path: Path, database: str) -> Iterator[Board]:
     """The board on a database that it makes its tables in."""
     app = tmp_path / "app"
     shutil.copytree(ROOT / "app", app, ignore=shutil.ignore_patterns("__pycache__"))
+    start = tmp_path / "start"  # in an image it is lastgood.pth that does this
+    start.mkdir()
+    (start / "sitecustomize.py").write_text("import lastgood_inside.hook\n", encoding="utf-8")
     environment = {
         "PATH": os.defpath,
-        "PYTHONPATH": f"{app}:{ROOT / 'docker'}",
+        "PYTHONPATH": f"{app}:{ROOT / 'docker'}:{start}",
         "PYTHONDONTWRITEBYTECODE": "1",
         "HOME": "/nonexistent",
         "DJANGO_SETTINGS_MODULE": "board.settings",
@@ -103,6 +109,7 @@ def serve(tmp_path: Path, database: str) -> Iterator[Board]:
         "SECRET_KEY": "only-for-tests",
         "AWS_REGION": "eu-west-1",
         "LASTGOOD_DIGEST": "sha256:fedc",
+        "LASTGOOD_STACK": STACK,
     }
     for command in (["collectstatic", "--noinput"], ["migrate", "--verbosity=0"]):
         subprocess.run(
@@ -133,7 +140,7 @@ def serve(tmp_path: Path, database: str) -> Iterator[Board]:
 def test_serves_as_the_image_does(board: Board) -> None:
     before = {path for path in board.log.parent.rglob("*") if path.name != "board.sqlite"}
 
-    status, _, body = board.get("/healthz", Host="10.0.3.7:8000")
+    status, _, body = board.get("/healthz", Host="10.0.3.7:8000", **TRUSTED)
     answer: dict[str, Any] = json.loads(body)
     assert (status, answer["status"], answer["database"], answer["digest"]) == (200, "ok", "in step", "sha256:fedc")
 
@@ -171,7 +178,7 @@ def test_an_outage_of_the_database_costs_no_task(tmp_path: Path) -> None:
         with serve(tmp_path, f"postgresql://{user}@127.0.0.1:{wire.port}/{name}") as board:
 
             def states() -> list[tuple[int, str]]:
-                answers = [board.get(path, Host="10.0.3.7:8000") for path in ("/livez", "/healthz")]
+                answers = [board.get(path, Host="10.0.3.7:8000", **TRUSTED) for path in ("/livez", "/healthz")]
                 return [(answer[0], json.loads(answer[2]).get("database", "")) for answer in answers]
 
             assert states() == [(200, ""), (200, "in step")]

@@ -23,6 +23,7 @@ PROGRAM = """
 import io
 from urllib.parse import urlencode
 from wsgiref.util import setup_testing_defaults
+import lastgood_inside.hook
 from board import observability
 observability._DATA_COLLECTION.update({changes})
 from board.wsgi import application

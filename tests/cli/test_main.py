@@ -19,7 +19,8 @@ from lastgood.errors import FailedNotRestored, FailedRestored, Refused, UsageErr
 
 VERBS = (
     "lock", "lock-base", "build", "scan", "sbom", "push", "attest", "cache", "deploy", "rollback", "status", "history", "diff",
-    "lock-status", "unlock", "prune", "bootstrap", "local", "demo", "doctor", "completion",
+    "lock-status", "unlock", "prune", "template", "run", "job", "logs", "secret", "bootstrap", "local", "demo", "doctor",
+    "completion",
 )  # fmt: skip
 HEAVY = ("boto3", "botocore", "docker", "debian", "pysequoia", "pip", "piptools", "dockerfile_parse", "django",
          "msgspec", "argcomplete", "elftools", "detect_secrets", "pip_audit", "cyclonedx", "squarify", "zstandard",

@@ -56,7 +56,8 @@ def test_every_example_is_right() -> None:
     for name, table in configuration.tables():
         for key in configuration.keys.of(table).values():
             for example in key.examples:
-                inside: dict[str, Any] = {key.name: example}
+                needed = {one.name: one.examples[0] for one in configuration.keys.of(table).values() if one.required}
+                inside: dict[str, Any] = needed | {key.name: example}
                 for part in reversed(name.replace("NAME", "production").split(".")[2:]):
                     inside = {part: inside}
                 document = {"tool": {"lastgood": {"project": "shop", "settings": "shop.settings"} | inside}}

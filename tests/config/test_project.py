@@ -112,13 +112,13 @@ IMAGE_KEYS = (
         pytest.param(
             'setings = "x"\n',
             "pyproject.toml:5: [tool.lastgood] setings: there is no such key (did you mean 'settings'?); "
-            "it takes project, app, settings, image, lock, local, environments",
+            "it takes project, app, settings, smoke, image, lock, local, processes, jobs, variables, secrets, environments",
             id="unknown key",
         ),
         pytest.param(
             "zebra = 1\n",
             "pyproject.toml:5: [tool.lastgood] zebra: there is no such key; "
-            "it takes project, app, settings, image, lock, local, environments",
+            "it takes project, app, settings, smoke, image, lock, local, processes, jobs, variables, secrets, environments",
             id="unknown key, nothing near",
         ),
         pytest.param(
@@ -136,13 +136,13 @@ IMAGE_KEYS = (
         pytest.param(
             "[tool.lastgood.imgae]\nbudget = '3 MB'\n",
             "pyproject.toml:5: [tool.lastgood] imgae: there is no such key (did you mean 'image'?); "
-            "it takes project, app, settings, image, lock, local, environments",
+            "it takes project, app, settings, smoke, image, lock, local, processes, jobs, variables, secrets, environments",
             id="unknown table",
         ),
         pytest.param(
             "[tool.lastgood.environments.staging]\nregoin = 'x'\n",
             "pyproject.toml:6: [tool.lastgood.environments.staging] regoin: there is no such key (did you mean 'region'?); "
-            "it takes stack, region, url, parameters, attestations",
+            "it takes stack, region, url, parameters, attestations, processes, variables, secrets",
             id="unknown key of an environment",
         ),
         pytest.param(
@@ -295,7 +295,7 @@ port = 0
         ),
         (
             "pyproject.toml:7: [tool.lastgood.environments.Live] regoin: there is no such key (did you mean 'region'?); "
-            "it takes stack, region, url, parameters, attestations"
+            "it takes stack, region, url, parameters, attestations, processes, variables, secrets"
         ),
         "pyproject.toml:10: [tool.lastgood.image.budget] total: '3 MiB' must be a size, as “30 MB”",
         "pyproject.toml:10: [tool.lastgood.image.budget] growth: must be a string, not 4",
@@ -312,7 +312,7 @@ port = 0
 def test_a_required_key_with_a_typo_is_one_mistake(write: Write) -> None:
     assert refusal(write(RIGHT.replace("project =", "projct ="))) == (
         "pyproject.toml:2: [tool.lastgood] projct: there is no such key (did you mean 'project'?); "
-        "it takes project, app, settings, image, lock, local, environments"
+        "it takes project, app, settings, smoke, image, lock, local, processes, jobs, variables, secrets, environments"
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from lastgood.config.project import Environment
-from lastgood.deploy import smoke, verify
+from lastgood.deploy import pages, smoke, verify
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 SERVICE_ROLE = "arn:aws:iam::1:role/lastgood-access/board/staging/ServiceRole"
@@ -45,6 +45,7 @@ class CloudFormation:
         """A stack that is there already."""
         self.stacks[name] = {
             "StackName": name,
+            "StackId": f"arn:stack/{name}/1",
             "StackStatus": status,
             "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
             "Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in (outputs or {}).items()],
@@ -148,6 +149,8 @@ class Account:
         self.status = 200
         self.service = ("", "COMPLETED")  # the digest of the service's task definition, and how its deployment stands
         self.patch: Any = None  # pytest's monkeypatch
+        self.pages: Any = None  # what came of asking for pages, or what it raises
+        self.declared: list[Sequence[str] | None] = []
         self.moving: list[str] = []  # release tasks under way
 
     def client(self, service: str) -> Any:
@@ -181,9 +184,16 @@ class Account:
         containers = [[{"name": "web", "image": f"registry/board@{digest}"}] for digest in found]
         return {"tasks": [{"taskArn": "t/1", "lastStatus": "RUNNING", "containers": one} for one in containers]}
 
-    def ask(self, url: str) -> smoke.Health:
-        assert url == "https://board.example"
+    def ask(self, url: str, stack: str) -> smoke.Health:
+        assert (url, stack) == ("https://board.example", "arn:stack/board-staging/1")
         return smoke.Health(self.status, self.running[0] if self.running else "", self.database)
+
+    def ask_pages(self, url: str, health: smoke.Health, declared: Sequence[str] | None) -> pages.Pages:
+        assert (url, health.digest) == ("https://board.example", self.running[0])
+        self.declared.append(declared)
+        if isinstance(self.pages, Exception):
+            raise self.pages
+        return self.pages
 
 
 @pytest.fixture
@@ -195,6 +205,8 @@ def account(tmp_path: Path, table: Any, monkeypatch: pytest.MonkeyPatch) -> Acco
     made.cloudformation.add("lastgood-board-staging", "CREATE_COMPLETE", {"Attestations": "none"}, DECIDED)
     monkeypatch.setattr(verify.smoke, "ask", made.ask)
     monkeypatch.setattr(smoke.wait, "__kwdefaults__", smoke.wait.__kwdefaults__ | {"ask": made.ask})
+    made.pages = pages.Pages((("/", 200, 2),))
+    monkeypatch.setattr(pages, "ask", made.ask_pages)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     for constant in (
         "lastgood.deploy.smoke.DEADLINE",

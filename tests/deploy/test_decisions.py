@@ -88,7 +88,7 @@ def test_asking_where_nothing_listens() -> None:
 
 def test_the_smoke_test_waits_for_the_new_build() -> None:
     answers = [Health(0, detail="x"), Health(200, B, "in step"), Health(200, A, "in step")]
-    found = smoke.wait("http://site", A, pause=0, ask=lambda url: answers.pop(0))
+    found = smoke.wait("http://site", A, pause=0, ask=lambda url, stack: answers.pop(0))
     assert {key: found[key] for key in ("url", "digest", "database", "tries")} == {
         "url": "http://site",
         "digest": A,
@@ -99,7 +99,7 @@ def test_the_smoke_test_waits_for_the_new_build() -> None:
 
 def test_the_smoke_test_ends() -> None:
     with pytest.raises(LastgoodError) as error:
-        smoke.wait("http://site", A, deadline=0, ask=lambda url: Health(500))
+        smoke.wait("http://site", A, deadline=0, ask=lambda url, stack: Health(500))
     assert str(error.value) == "the smoke test failed: after 0 s http://site/healthz: answered 500: no reason given"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
-from lastgood.config.project import Environment
+from lastgood.config.project import Environment, Process, Shape
 from lastgood.deploy import change, rollback, verify
 from lastgood.deploy import deploy as deployer
 from lastgood.deploy import status as reporter
@@ -20,6 +20,7 @@ from lastgood.errors import FailedNotRestored, FailedRestored, LastgoodError, Re
 from lastgood.record.lock import Lock
 from lastgood.record.release import BuildFacts
 from lastgood.record.table import Record
+from msgspec.structs import replace
 
 Facts = Callable[[str], BuildFacts]
 
@@ -146,6 +147,49 @@ def test_it_answers_but_is_not_well(account: Any, record: Record, facts: Facts, 
     assert account.cloudformation.before["Release"] == "2-restore"
     assert account.cloudformation.before["ImageDigest"] == deployed.digest
     assert losses == ["yes", "no"]
+
+
+def test_every_page_is_an_error(account: Any, record: Record, facts: Facts, deployed: BuildFacts) -> None:
+    """Its tasks run, its database is in step, and nobody can use it: that is no good release."""
+    account.cloudformation.plays = [FORWARD, FORWARD]
+    builds = iter([facts("b"), deployed])
+
+    def hook(status: str) -> None:
+        if status == "UPDATE_COMPLETE":
+            account.running = (next(builds).digest,)
+
+    account.cloudformation.hook = hook
+    account.pages = LastgoodError("the smoke test failed: https://board.example: / answered 500 Internal Server Error")
+    with pytest.raises(FailedRestored) as error:
+        release(account, facts("b"))
+    assert str(error.value) == (
+        "release 2 failed: the smoke test failed: https://board.example: / answered 500 Internal Server Error\n"
+        "last good is back and verified: build a (release 1)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "own", "expected"),
+    [
+        ("deploy", ("/today/",), ("/today/",)),
+        ("rollback", ("/then/",), ("/then/",)),
+        ("rollback", (), ()),
+        ("rollback", None, None),
+    ],
+)
+def test_a_rollback_asks_for_the_pages_of_its_release(
+    account: Any,
+    facts: Facts,
+    deployed: BuildFacts,
+    kind: str,
+    own: tuple[str, ...] | None,
+    expected: tuple[str, ...] | None,
+) -> None:
+    account.environment = replace(account.environment, smoke=("/today/",))
+    account.cloudformation.plays = [FORWARD]
+    become(account, facts("b"))
+    release(account, facts("b"), kind=kind, shape=Shape((Process("web", smoke=own),)))
+    assert account.declared == [expected]
 
 
 def going_back(account: Any, *after: tuple[BuildFacts, str]) -> list[str]:

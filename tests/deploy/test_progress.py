@@ -46,7 +46,7 @@ def event(reason: str, kind: str = "AWS::ECS::TaskDefinition") -> Event:
 def test_the_log_of_a_crash() -> None:
     lines = watching(
         f"could not connect to {ADDRESS}\n\n::add-mask::x", "\x1b[31mDB_PASSWORD=hunter2\x1b[0m", "a\rb"
-    )._log(TASK)
+    )._log(TASK, "web")
     assert lines == [
         "could not connect to postgresql://***@db/shop",
         "::add-mask::x",

@@ -49,15 +49,18 @@ def ports(home: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def lastgood(home: Path, ports: dict[str, str]) -> Lastgood:
     """Runs `lastgood …` in the project and returns the finished process."""
-    return lambda *arguments, **environment: _run(home, ports | environment, *arguments)
+    return lambda *arguments, stdin="", **environment: _run(home, ports | environment, *arguments, stdin=stdin)
 
 
-def _run(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+def _run(
+    folder: Path, environment: dict[str, str], *arguments: str, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("GITHUB_", "LASTGOOD_STATE"))}
     return subprocess.run(
         [sys.executable, "-m", "lastgood", *arguments],
         cwd=folder,
         env=clean | environment,
+        input=stdin,
         capture_output=True,
         text=True,
         check=False,

@@ -126,12 +126,17 @@ def test_a_build(make_project: MakeProject) -> None:
     assert {name for name in found if name.startswith("app/") and "__pycache__" not in name} == {
         f"app/{name.removeprefix('web/')}" for name in FILES if name.startswith("web/")
     }, "what git does not know stays out"
-    folder = bundle.path("docker/migrator")
-    modules = {f"opt/lastgood/migrator/{path.relative_to(folder).as_posix()}" for path in folder.rglob("*.py")}
-    inside = {name for name in found if name.startswith("opt/lastgood/migrator/")}
+    modules = {
+        f"opt/lastgood/{path.relative_to(bundle.path('docker')).as_posix()}"
+        for name in ("migrator", "lastgood_inside")
+        for path in bundle.path(f"docker/{name}").rglob("*.py")
+    }
+    inside = {name for name in found if name.startswith("opt/lastgood/")}
     assert {name for name in inside if name.endswith(".py")} == modules, "rooms and all"
     assert len([name for name in inside if name.endswith(".pyc")]) == len(modules)
     assert "opt/lastgood/migrator/manifest/manifest.schema.json" in inside
+    start = found["usr/local/lib/python3.13/dist-packages/lastgood.pth"]
+    assert start == b"/opt/lastgood\nimport lastgood_inside.hook\n"
     manifest = json.loads(found["opt/lastgood/manifest.json"])
     assert manifest["build"] == image.build == image.commit[:12]
     configuration = json.loads((image.folder / "config.json").read_bytes())

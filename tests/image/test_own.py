@@ -78,6 +78,12 @@ def test_what_the_classic_builder_says() -> None:
     assert engine_builder.failure("The command returned 1", "RUN one &&     two", text, "D") == (
         "D:3: `RUN one &&     two`: The command returned 1; mend it and build again"
     )
+    mount = "RUN --mount=type=cache,target=/x y"
+    lacks = "the --mount option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn how to build images"
+    assert engine_builder.failure(lacks, mount, f"FROM x\n{mount}\n", "D") == (
+        f"D:2: `{mount}`: the --mount option requires BuildKit, and this machine's docker has none: install its buildx (the package "
+        "docker-buildx or docker-buildx-plugin), or write the step without it"
+    )
     assert engine_builder.failure("no such image", "", text, "D") == "D: no such image; mend it and build again"
 
 
@@ -136,6 +142,7 @@ def test_a_build(make_project: MakeProject, engine: Any, base: str) -> None:
         opened = archive.extractfile("opt/lastgood/manifest.json")
         assert opened is not None
         manifest = json.loads(opened.read())
+        assert "usr/local/lib/python3.13/dist-packages/lastgood.pth" in archive.getnames()
     assert (manifest["build"], manifest["commit"]) == (image.build, image.commit)
     configuration = json.loads(image.document("config"))
     settings = configuration["config"]
@@ -151,6 +158,8 @@ def test_a_build(make_project: MakeProject, engine: Any, base: str) -> None:
     try:
         run = {"remove": True, "network_mode": "none", "read_only": True, "labels": {"lastgood.test": "1"}}
         assert engine.containers.run(tag, **run) == b"hello\n"
+        loaded = ["-c", "import sys, django.core.wsgi; print(django.core.wsgi.WSGIHandler.__call__.__module__)"]
+        assert engine.containers.run(tag, loaded, **run) == b"lastgood_inside.hook\n"
         assert b"usage: python -m migrator" in engine.containers.run(tag, ["-m", "migrator", "--help"], **run)
     finally:
         engine.images.remove(tag, force=True)

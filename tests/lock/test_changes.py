@@ -87,6 +87,11 @@ def test_python_names_the_requirement_that_moved() -> None:
     assert changes.python(NEW, NEW) == []
 
 
+def test_the_first_lock_names_a_few_of_many() -> None:
+    pin = "x==1 \\\n    --hash=sha256:1\n    # via\n" + "".join(f"    #   {name}\n" for name in "abcdefgh")
+    assert [change.reason for change in changes.python("", pin)] == ["needed by a, b, c and 5 others"]
+
+
 def test_the_table_for_a_terminal() -> None:
     assert changes.text(changes.debian(BEFORE, AFTER)) == (
         "lock    package  change       where                   reason\n"

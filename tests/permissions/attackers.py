@@ -87,6 +87,8 @@ APIS = OURS | {"aws:ResourceTag/lastgood:project": "shop-api"}
 BALANCER = arn("elasticloadbalancing", "loadbalancer/app/other/1")
 LISTENER = arn("elasticloadbalancing", "listener/app/other/1/2")
 BOUND = {"iam:PermissionsBoundary": OWN_BOUNDARY}
+OWN_SCHEDULE_ROLE = role("lastgood-access/shop/production/ScheduleRole")
+TO_SCHEDULES = {"iam:PassedToService": "scheduler.amazonaws.com"}
 TO_TASKS = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
 ROLES_OF_OTHERS = {
     "the service role itself": role("lastgood-access/shop/production/ServiceRole"),
@@ -161,6 +163,18 @@ def template() -> dict[str, list[Request]]:
                 "cloudformation.amazonaws.com",
                 "codebuild.amazonaws.com",
             )
+        ],
+        "pass the schedules' role to another service, or another's role to EventBridge": [
+            *(
+                Request("iam:PassRole", OWN_SCHEDULE_ROLE, {"iam:PassedToService": f"{name}.amazonaws.com"})
+                for name in ("lambda", "ecs-tasks")
+            ),
+            *(Request("iam:PassRole", one, TO_SCHEDULES) for one in (*ROLES_OF_OTHERS.values(), OWN_TASK_ROLE)),
+        ],
+        "change schedules that are not the environment's": [
+            Request(f"scheduler:{action}Schedule", arn("scheduler", f"schedule/{group}/nightly"))
+            for group in ("default", "lastgood-shop-staging-ScheduleGroup-1")
+            for action in ("Create", "Update", "Delete", "Get")
         ],
         "assume a role": [Request("sts:AssumeRole", one) for one in (*ROLES_OF_OTHERS.values(), OWN_TASK_ROLE)],
         "make a service's role that the stack has no use for": [
@@ -464,7 +478,12 @@ def deployer(service_role: str) -> dict[str, list[Request]]:
             ),
         ],
         "read a secret": [
-            Request("secretsmanager:GetSecretValue", arn("secretsmanager", "secret:shop-production/database-AbCdEf"))
+            Request("secretsmanager:GetSecretValue", arn("secretsmanager", "secret:shop-production/database-AbCdEf")),
+            Request("ssm:GetParameters", arn("ssm", "parameter/shop/mail")),
+        ],
+        "look whether another's secret is there": [
+            Request("secretsmanager:DescribeSecret", arn("secretsmanager", f"secret:{name}-AbCdEf"))
+            for name in ("shop-staging/database", "billing")
         ],
         "touch another project's record or images": [
             *(
@@ -599,6 +618,28 @@ def task() -> dict[str, list[Request]]:
     }
 
 
+def schedule() -> dict[str, list[Request]]:
+    """What EventBridge, misled by a schedule, would do with the schedules' role: all of it is refused."""
+    own = {"ecs:cluster": arn("ecs", "cluster/shop_production")}
+    return {
+        "run what is no job, or another's": [
+            Request("ecs:RunTask", arn("ecs", f"task-definition/{family}:1"), own)
+            for family in ("shop_production", "shop_production_release", "shop_production_worker", "shop_staging_job")
+        ],
+        "run a job elsewhere": [
+            Request(
+                "ecs:RunTask",
+                arn("ecs", "task-definition/shop_production_job:1"),
+                {"ecs:cluster": arn("ecs", "cluster/shop_staging")},
+            )
+        ],
+        "pass another's role, or its own elsewhere": [
+            *(Request("iam:PassRole", one, TO_TASKS) for one in ROLES_OF_OTHERS.values()),
+            Request("iam:PassRole", OWN_TASK_ROLE, {"iam:PassedToService": "lambda.amazonaws.com"}),
+        ],
+    }
+
+
 def function() -> dict[str, list[Request]]:
     """What the function, misled by a request, would do outside of its project: all of it is refused."""
     apis = {"ecs:cluster": arn("ecs", "cluster/shop-api_production")}
@@ -668,4 +709,4 @@ def function() -> dict[str, list[Request]]:
     }
 
 
-__all__ = ["REPOSITORY", "deployer", "function", "pusher", "strangers", "task", "template"]
+__all__ = ["REPOSITORY", "deployer", "function", "pusher", "schedule", "strangers", "task", "template"]

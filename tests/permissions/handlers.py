@@ -111,6 +111,12 @@ def asked(made: Made, name: str, action: str) -> Request:
     if action == "iam:CreateServiceLinkedRole":
         path = "aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS"
         return Request(action, f"arn:aws:iam::{account}:role/{path}", {"iam:AWSServiceName": "ecs.amazonaws.com"})
+    if service == "scheduler":
+        group = properties["GroupName"]
+        return Request(action, f"arn:aws:scheduler:{region}:{account}:schedule/{group}/{properties['Name']}")
+    if one["Type"] == "AWS::Scheduler::Schedule":
+        assert action == "iam:PassRole"
+        return Request(action, properties["Target"]["RoleArn"], {"iam:PassedToService": "scheduler.amazonaws.com"})
     if service == "iam":
         of = made.arn(name) if one["Type"] == "AWS::IAM::Role" else made.arn("TaskRole")
         bound = {"iam:PermissionsBoundary": made.values["PermissionsBoundary"]}

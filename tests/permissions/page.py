@@ -23,6 +23,7 @@ shows project `shop`, environment `production`, in the region and account of `â€
 | push | access stack | a job of {push}, from `refs/heads/main` of one repository, by its number | sends images, notes builds |
 | deploy | access stack | a job of {deploy}, the same, in GitHub's environment `production` | changes one stack by the service role |
 | service | access stack | CloudFormation, while it changes that stack | the resources of `service.yml` |
+| schedule | access stack | EventBridge | starts jobs, with the roles of tasks |
 | task, execution | the stack itself | ECS, for tasks | what the application does, within the boundary |
 | function | account stack | Lambda | moves databases of the project's environments |
 
@@ -49,6 +50,7 @@ def render() -> str:
                 ("push", made.role("PushRole")),
                 ("deploy", made.role("DeployRole")),
                 ("service", made.role("ServiceRole")),
+                ("schedule", made.role("ScheduleRole")),
                 ("function", account.role("MigrationRole")),
             )
         ),
@@ -62,6 +64,7 @@ def render() -> str:
                 ("Whoever holds the deploy role's credentials can not", attackers.deployer("arn")),
                 ("Whoever holds the push role's credentials can not", attackers.pusher()),
                 ("Code in a task, with all that a template can give it, can not", attackers.task()),
+                ("EventBridge, misled by a schedule, can not", attackers.schedule()),
                 ("The function, misled by a request, can not", attackers.function()),
             )
         ),

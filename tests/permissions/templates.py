@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from lastgood.config.project import Job, Process, Shape
 from lastgood.deploy import access
+from lastgood.deploy import template as rendering
 from lastgood.deploy.bootstrap import with_names
 
 from permissions.policy import Role
@@ -17,6 +21,17 @@ from permissions.policy import Role
 FOLDER = Path(__file__).resolve().parents[2] / "ci" / "cloudformation"
 REGION, ACCOUNT = "eu-central-1", "123456789012"
 _NOTHING = object()
+
+# What processes.yml is rendered from: service.yml with one of everything.
+SHAPE = Shape(
+    (Process("worker", ("celery",)), Process("beat", ("celery",), single=True)),
+    (Job("nightly", ("manage.py",), "rate(1 day)"), Job("asked", ("manage.py",))),
+    {"EMAIL_HOST": "mail", "SITE": "{site.url}"},
+    {
+        "STRIPE_KEY": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:shop-production/stripe-AbCdEf",
+        "MAIL_KEY": "/shop/mail",
+    },
+)
 
 
 class _Loader(yaml.SafeLoader):
@@ -38,7 +53,9 @@ _Loader.add_multi_constructor("!", _short)
 @functools.cache
 def load(name: str) -> dict[str, Any]:
     """A template as it is written; nobody changes it."""
-    text = (FOLDER / name).read_text(encoding="utf-8")
+    text = (FOLDER / name.replace("processes", "service")).read_text(encoding="utf-8")
+    if name == "processes.yml":
+        return typing.cast("dict[str, Any]", json.loads(rendering.render(text, SHAPE)))
     if name == "bootstrap.yml":
         text = with_names(text, "shop")
     found: dict[str, Any] = yaml.load(text, _Loader)  # noqa: S506
@@ -199,6 +216,7 @@ def environment(
 ) -> Made:
     """The access stack of an environment, as `lastgood bootstrap` would make it."""
     secrets = [value.format(f"{project}-{name}") for value in SECRETS.values()]
+    secrets += ["arn:aws:ssm:eu-central-1:123456789012:parameter/shop/mail"]
     github = access.GitHub(
         REPOSITORY, BUNDLE, environment=name, provider=f"arn:aws:iam::{account}:oidc-provider/{GITHUB}"
     )
@@ -210,7 +228,7 @@ def environment(
 GITHUB = "token.actions.githubusercontent.com"
 
 
-def service(of: Made, **more: str) -> Made:
+def service(of: Made, template: str = "service.yml", **more: str) -> Made:
     """The environment's own stack, as a deploy would make it over that access stack."""
     project, name = of.values["Project"], of.values["Environment"]
     given = {
@@ -224,9 +242,11 @@ def service(of: Made, **more: str) -> Made:
         **dict.fromkeys(("Build", "Commit", "Version", "ManifestSha"), "a"),
         "ServiceToken": f"arn:aws:lambda:{of.pseudo['AWS::Region']}:{of.pseudo['AWS::AccountId']}:function:lastgood-{project}-migration",
         **{key: of.outputs[key] for key in ("PermissionsBoundary", "LoadBalancerSecurityGroup", "TaskSecurityGroup")},
+        **{key: of.outputs[key] for key in rendering.DECIDED},
     }
+    given = {key: value for key, value in given.items() if key in load(template)["Parameters"]}
     region, account = str(of.pseudo["AWS::Region"]), str(of.pseudo["AWS::AccountId"])
-    return Made("service.yml", of.values["StackName"], given | more, region=region, account=account)
+    return Made(template, of.values["StackName"], given | more, region=region, account=account)
 
 
 def boundaries(of: Made) -> dict[str, Any]:

@@ -96,6 +96,23 @@ def test_the_function_can_not(what: str, attempts: list[Request]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("what", "attempts"), attackers.schedule().items(), ids=lambda one: one if isinstance(one, str) else ""
+)
+def test_eventbridge_can_not(what: str, attempts: list[Request]) -> None:
+    refused(PRODUCTION.role("ScheduleRole"), attempts)
+
+
+def test_eventbridge_starts_jobs_of_this_account() -> None:
+    role = PRODUCTION.role("ScheduleRole")
+    eventbridge = {"Service": "scheduler.amazonaws.com"}
+    assert role.trusts("sts:AssumeRole", eventbridge, {"aws:SourceAccount": templates.ACCOUNT})
+    assert not role.trusts("sts:AssumeRole", eventbridge, {"aws:SourceAccount": "999999999999"})
+    cluster = {"ecs:cluster": arn("ecs", "cluster/shop_production")}
+    assert role.may(Request("ecs:RunTask", arn("ecs", "task-definition/shop_production_job:1"), cluster))
+    assert role.may(Request("iam:PassRole", OWN_TASK_ROLE, TO_TASKS))
+
+
+@pytest.mark.parametrize(
     "request_",
     [
         Request("iam:CreateRole", OWN_TASK_ROLE, BOUND),
@@ -214,6 +231,10 @@ def test_every_condition_and_every_resource_stops_somebody(name: str, attempts: 
 
 def test_every_condition_of_the_function_stops_somebody() -> None:
     assert weaker(templates.account().role("MigrationRole"), attackers.function()) == []
+
+
+def test_every_condition_of_the_schedules_role_stops_somebody() -> None:
+    assert weaker(PRODUCTION.role("ScheduleRole"), attackers.schedule()) == []
 
 
 def test_every_claim_stops_somebody() -> None:

@@ -18,6 +18,7 @@ OWN_DOMAIN = {"Domain": "shop.example.com", "HostedZoneId": "Z1"}
 SHARED = {"Domain": "shop.example.com", "ListenerArn": LISTENER}
 WAYS_IN = {  # the access stack and the environment's own, for each way in
     "http": (ENVIRONMENT, SERVICE),
+    "processes": (ENVIRONMENT, templates.service(ENVIRONMENT, "processes.yml")),
     "https": (ENVIRONMENT, templates.service(ENVIRONMENT, CertificateArn=CERTIFICATE, Domain="shop.example.com")),
     "domain": (
         templates.environment("production", **OWN_DOMAIN),

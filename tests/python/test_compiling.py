@@ -173,6 +173,18 @@ def test_no_build_requirements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             "a.c:1:2: error: first; mend what it needs (build-packages in [tool.lastgood.image]), or choose a version that has a wheel",
         ),
         (
+            (
+                "gcc -o uwsgi build/a.o\n/usr/bin/ld: core/utils.o: in function `uwsgi_x':\n"
+                "utils.c:(.text+0x1): undefined reference to `XML_Parse'\ncollect2: error: ld returned 1 exit status\n"
+                "*** error linking uWSGI ***\nERROR: Failed building wheel for uwsgi\nERROR: Failed to build one or more wheels\n"
+            ),
+            "",
+            (
+                "utils.c:(.text+0x1): undefined reference to `XML_Parse'; mend what it needs (build-packages in [tool.lastgood.image]), or "
+                "choose a version that has a wheel"
+            ),
+        ),
+        (
             "Traceback\nModuleNotFoundError: No module named 'mesonpy'\n",
             "",
             (

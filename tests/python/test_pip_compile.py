@@ -36,6 +36,19 @@ CLASH = (
             "ERROR: no luck at https://me:hunter2@index.invalid/index\n",
             "requirements.in does not compile: ERROR: no luck at https://***@index.invalid/index; mend it and run `lastgood lock` again",
         ),
+        (
+            (
+                "  fatal: unable to access 'https://me:hunter2@git.invalid/shop.git/': Could not resolve host: git.invalid\n"
+                "pip._internal.exceptions.FailedToPrepareCandidate: Failed to build 'shop' when git clone --filter=blob:none --quiet "
+                "https://me:hunter2@git.invalid/shop.git /tmp/pip-resolve-x/shop_1\n"
+                "error: subprocess-exited-with-error\n× git clone did not run successfully.\n"
+            ),
+            (
+                "requirements.in: git can't fetch https://***@git.invalid/shop.git (unable to access 'https://***@git.invalid/shop.git/': "
+                "Could not resolve host: git.invalid): mend its address or your access to it; better name a version that an index has, for "
+                "only files have hashes that a lock can keep"
+            ),
+        ),
         ("", "requirements.in does not compile: it said nothing; mend it and run `lastgood lock` again"),
     ],
 )

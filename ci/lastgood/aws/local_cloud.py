@@ -17,7 +17,11 @@ from lastgood.errors import UsageError
 
 @dataclass(frozen=True)
 class LocalCloud:
-    """One instance. `database_url` is the database as this machine sees it; `parameters` are values for service.yml."""
+    """One instance. `database_url` is the database as this machine sees it; `parameters` are values for service.yml.
+
+    `values` are what stands in braces in the project's tables, by name (of secrets: their ARNs); `secrets_file` is where the values of the
+    project's own secrets stand on this machine.
+    """
 
     endpoint_url: str
     registry: str
@@ -28,6 +32,8 @@ class LocalCloud:
     network: str
     instance: str
     parameters: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
+    secrets_file: str = ""
 
 
 def folder(state: Path) -> Path:

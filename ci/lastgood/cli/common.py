@@ -31,3 +31,21 @@ def _environments(parsed_args: argparse.Namespace, **_: object) -> list[str]:
         return list(project.load(Path(parsed_args.project)).environments)
     except (LastgoodError, OSError):  # whoever completes wants no error; the command will tell it
         return []
+
+
+def who() -> str:
+    """Who does it, for the release record: the actor of a GitHub Actions job, else git's user, else the login. One short line."""
+    import getpass
+    import subprocess
+
+    from lastgood.report.text import head, line
+
+    if os.environ.get("GITHUB_ACTIONS") == "true" and os.environ.get("GITHUB_ACTOR"):
+        return line(head(os.environ["GITHUB_ACTOR"], 100))
+    try:
+        named = subprocess.run(
+            ["git", "config", "user.name"], capture_output=True, text=True, check=False
+        ).stdout.strip()
+    except FileNotFoundError:
+        named = ""
+    return line(head(named or getpass.getuser(), 100))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from lastgood.cli.common import environment
+from lastgood.cli.common import who as _who
 from lastgood.cli.verbs import TYPE_CHECKING, flag, load, option, result, verb
 
 if TYPE_CHECKING:
@@ -35,13 +35,15 @@ def deploy(options: argparse.Namespace) -> None:
     place = Place.of(project, options.environment)
     facts = pushed.find(place.record, options.digest or built.last(project.state).digest)
     if options.dry_run:
-        _dry_run(
-            options,
-            place,
-            deployer.ordered(
-                facts, who=_who(), reason=options.reason, force=options.force, accept_loss=options.accept_loss
-            ),
+        order = deployer.ordered(
+            facts,
+            who=_who(),
+            reason=options.reason,
+            force=options.force,
+            accept_loss=options.accept_loss,
+            shape=place.session.environment.shape,
         )
+        _dry_run(options, place, order)
         return
     done = deployer.deploy(
         place, facts, who=_who(), reason=options.reason, force=options.force, accept_loss=options.accept_loss
@@ -166,21 +168,3 @@ def _dry_run(options: argparse.Namespace, place: Place, order: Order) -> None:
 
     facts = dry_run.dry_run(place, order)
     result(options, facts, dry_run.render(facts))
-
-
-def _who() -> str:
-    """Who does it, for the release record: the actor of a GitHub Actions job, else git's user, else the login. One short line."""
-    import getpass
-    import subprocess
-
-    from lastgood.report.text import head, line
-
-    if os.environ.get("GITHUB_ACTIONS") == "true" and os.environ.get("GITHUB_ACTOR"):
-        return line(head(os.environ["GITHUB_ACTOR"], 100))
-    try:
-        named = subprocess.run(
-            ["git", "config", "user.name"], capture_output=True, text=True, check=False
-        ).stdout.strip()
-    except FileNotFoundError:
-        named = ""
-    return line(head(named or getpass.getuser(), 100))

@@ -62,6 +62,8 @@ class Value(msgspec.Struct, frozen=True):
         """What the file must have, in words."""
         if self.choices or not self.kind.source:
             return _named(self.base)
+        if typing.get_origin(self.kind.source) is types.UnionType:
+            return self.kind.name
         return Value.of(self.kind.source).type_name
 
     @property

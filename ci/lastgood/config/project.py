@@ -10,12 +10,17 @@ from msgspec.structs import replace
 from lastgood.config.kinds import PARTS, PLATFORMS
 from lastgood.config.reader import Reader
 from lastgood.config.tables import (
+    WEB,
     Budget,
     Environment,
     ImageSettings,
+    Job,
     LocalSettings,
     LockSettings,
+    Process,
     Project,
+    Shape,
+    overridden,
 )
 from lastgood.errors import UsageError
 
@@ -25,12 +30,16 @@ __all__ = [
     "PARTS",
     "PLATFORMS",
     "REQUIREMENTS",
+    "WEB",
     "Budget",
     "Environment",
     "ImageSettings",
+    "Job",
     "LocalSettings",
     "LockSettings",
+    "Process",
     "Project",
+    "Shape",
     "load",
 ]
 
@@ -68,8 +77,33 @@ def _read(file: Path, text: str, table: object) -> Project:
     project = Reader(file, text).read(Project, _TABLE, table, root=file.parent)
     environments = {"local": Environment("local"), **project.environments}
     for name, one in environments.items():
-        environments[name] = replace(one, stack=one.stack or f"{project.name}-{name}")
+        stack, made = one.stack or f"{project.name}-{name}", shape(project, one)
+        smoke = project.smoke if made.smoke is None else made.smoke
+        environments[name] = replace(one, stack=stack, shape=made, smoke=smoke)
     return replace(project, environments=environments)
+
+
+def shape(project: Project, environment: Environment) -> Shape:
+    """What the tables of a project and of one of its environments make of its stack; the environment's own word counts.
+
+    `local` has the secrets of all environments, by values of its own: their places are AWS's.
+    """
+    own = environment.processes
+    declared = dict(project.processes)
+    if WEB in own:
+        declared.setdefault(WEB, Process(WEB))
+    variables, secrets = dict(project.variables), dict(project.secrets)
+    if environment.name == "local":
+        for other in project.environments.values():
+            secrets |= {name: place for name, place in other.secrets.items() if name not in variables}
+    return Shape(
+        tuple(overridden(one, own.get(name)) for name, one in declared.items()),
+        tuple(project.jobs.values()),
+        {name: value for name, value in variables.items() if name not in environment.secrets}
+        | dict(environment.variables),
+        {name: place for name, place in secrets.items() if name not in environment.variables}
+        | dict(environment.secrets),
+    )
 
 
 def _find(folder: Path) -> Path:

@@ -64,7 +64,11 @@ class Reader:
                     self._wrong_on(self._lines.find(path), f"[{path}] has no {key.name!r}: add it ({kind.page})")
             if found is not None:
                 values[key.attribute] = found
-        return _WRONG if strangers or _WRONG in values.values() else kind(**values)
+        if strangers or any(value is _WRONG for value in values.values()):
+            return _WRONG
+        made = kind(**values)
+        problems = [self._wrong(path + inner, key, text) for inner, key, text in made.problems()]
+        return _WRONG if problems else made
 
     def _key(self, table: str, key: Key, data: Mapping[str, Any]) -> Any:
         """The value of a key, or None where neither the file nor a variable has one."""
@@ -134,6 +138,8 @@ class Reader:
                 return self._wrong(
                     table, key, f"{data!r} is none of {', '.join(item.choices)}{nearest(data, item.choices)}"
                 )
+            if isinstance(data, str) and item.base is str:
+                return self._wrong(table, key, item.kind.wrong.format(value=data, name=item.kind.name))
             return self._wrong(table, key, f"must hold {item.type_name.removeprefix('a ')}s, not {data!r}")
 
     def _mapping(self, value: Value, table: str, data: Mapping[str, Any]) -> Any:

@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -14,23 +14,35 @@ from msgspec import Meta, field
 from lastgood.config.kinds import (
     Address,
     Attestations,
+    Command,
     Compression,
     Count,
+    Cpu,
     Days,
     DistributionName,
     EnvironmentName,
     ManagedFolder,
+    Memory,
     Module,
     Name,
+    PagePath,
     Part,
+    PartName,
     Platform,
     Port,
+    Schedule,
+    SecretPlace,
     Size,
     Sources,
     StackName,
     Static,
+    StopTimeout,
+    Tasks,
+    Text,
+    VariableName,
 )
 from lastgood.config.near import nearest
+from lastgood.config.sizes import unfit
 from lastgood.errors import UsageError
 
 # Marks a field that is no key of the file: the reader gives it. Tables by name, as the environments, have their `name` so.
@@ -49,6 +61,10 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The table as JSON can hold it, by the names that the file has."""
         found: dict[str, Any] = msgspec.to_builtins(self)
         return found
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        """What does not go together: (table below this one, as `.inner`, or empty; key; sentence)."""
+        yield from ()
 
 
 class Budget(Table, frozen=True):
@@ -189,6 +205,163 @@ class LocalSettings(Table, frozen=True):
     ] = 54320
 
 
+WEB = "web"
+# Names that are ours in the stack.
+_OURS = {"release": "that is the release task's name", "job": "jobs are called so"}
+
+
+class Process(Table, frozen=True, rename="kebab"):
+    """Something of the build that runs all the time. `web` is always there, behind the load balancer; all others only by this table."""
+
+    name: Annotated[str, GIVEN]
+    command: Annotated[
+        Command | None,
+        Meta(
+            description="What it runs, by the image's Python and without a shell: a module or a script with its arguments, as text or as a "
+            "list. Without it, of `web`, what the image says.",
+            examples=["celery -A shop worker", ["manage.py", "consume"]],
+        ),
+    ] = None
+    port: Annotated[
+        Port | None,
+        Meta(description="Of `web`: where it listens; it gets it as PORT. Without it, 8000.", examples=[8080]),
+    ] = None
+    count: Annotated[
+        Tasks | None,
+        Meta(
+            description="How many tasks. Without it, one; of `web`, as many as the parameter DesiredCount says.",
+            examples=[2],
+        ),
+    ] = None
+    cpu: Annotated[
+        Cpu | None,
+        Meta(
+            description="CPU units of one task; 1024 are one processor. Without it, the parameter Cpu, or what `memory` asks for.",
+            examples=[512],
+        ),
+    ] = None
+    memory: Annotated[
+        Memory | None,
+        Meta(
+            description="Memory of one task in MiB. Without it, the parameter Memory, or the least that goes with `cpu`.",
+            examples=[1024],
+        ),
+    ] = None
+    stop_timeout: Annotated[
+        StopTimeout,
+        Meta(description="Seconds from SIGTERM to SIGKILL, to finish what is begun.", examples=[120]),
+    ] = 30
+    single: Annotated[
+        bool,
+        Meta(
+            description="Never two at a time, as for a scheduler: the old one is stopped before the new one starts.",
+            examples=[True],
+        ),
+    ] = False
+    health: Annotated[
+        PagePath | None,
+        Meta(
+            description="Of `web`: the path that the load balancer asks. Without it, the parameter HealthCheckPath.",
+            examples=["/livez"],
+        ),
+    ] = None
+    smoke: Annotated[
+        tuple[PagePath, ...] | None,
+        Meta(
+            description="Of `web`: the pages that must answer, in place of the project's `smoke`. A rollback asks for those of the release "
+            "that it goes back to.",
+            examples=[["/", "/login/"]],
+        ),
+    ] = None
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        """What does not go together."""
+        if self.name in _OURS:
+            yield "", "command", f"a process can't be called {self.name!r}: {_OURS[self.name]}"
+        if self.name == WEB and self.count == 0:
+            yield "", "count", "is 0: nobody would answer visitors, nor the smoke test"
+        if self.name == WEB and self.single:
+            yield "", "single", "web is replaced while it serves; only what visitors never ask can be single"
+        if self.name != WEB and self.command is None:
+            yield "", "command", "is not there: only web has one by the image; add what it runs"
+        for key in ("port", "health", "smoke") if self.name != WEB else ():
+            if getattr(self, key) is not None:
+                yield "", key, "only web has one: nobody asks other processes anything"
+        if self.single and (self.count or 0) > 1:
+            yield "", "count", f"is {self.count}, and single means never two at a time: take one of the two away"
+        yield from unfit(self.cpu, self.memory)
+
+
+class Job(Table, frozen=True):
+    """A command of the build that runs on a schedule, or when asked (`lastgood job run NAME`). It follows the release."""
+
+    name: Annotated[str, GIVEN]
+    command: Annotated[
+        Command,
+        Meta(
+            description="What it runs, as a process's command.",
+            examples=["python manage.py clearsessions", ["manage.py", "report", "--all"]],
+        ),
+    ]
+    schedule: Annotated[
+        Schedule | None,
+        Meta(
+            description="When, in UTC, as EventBridge writes it. Without it, only when asked.",
+            examples=["cron(0 3 * * ? *)", "rate(1 hour)"],
+        ),
+    ] = None
+    cpu: Annotated[Cpu | None, Meta(description="As a process's.", examples=[512])] = None
+    memory: Annotated[Memory | None, Meta(description="As a process's.", examples=[1024])] = None
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        """What does not go together."""
+        yield from unfit(self.cpu, self.memory)
+
+
+class Override(Table, frozen=True):
+    """What of a process is otherwise in this environment."""
+
+    name: Annotated[str, GIVEN]
+    count: Annotated[Tasks | None, Meta(description="How many tasks.", examples=[4])] = None
+    cpu: Annotated[Cpu | None, Meta(description="CPU units of one task.", examples=[1024])] = None
+    memory: Annotated[Memory | None, Meta(description="Memory of one task in MiB.", examples=[2048])] = None
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """What an environment's stack is made of beside the load balancer and the release task: it is rendered into service.yml.
+
+    A shape that says nothing leaves service.yml as it is: one web process.
+    """
+
+    processes: tuple[Process, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    variables: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def smoke(self) -> tuple[str, ...] | None:
+        """The pages that web declares; None where it declares none."""
+        return next((one.smoke for one in self.processes if one.name == WEB), None)
+
+    def text(self) -> str:
+        """As the release record keeps it; empty for one that says nothing."""
+        return "" if self == Shape() else msgspec.json.encode(self).decode()
+
+    @classmethod
+    def of(cls, text: str) -> "Shape":
+        """From the release record."""
+        return msgspec.json.decode(text, type=cls) if text else cls()
+
+
+_VARIABLES = (
+    "Variables of every task; {database.host}, {database.port}, {database.name}, {site.url} and {site.host} stand for "
+    "what the stack knows."
+)
+_SECRETS = "Secrets of every task by the variable that they come as: places, never values."
+_TWICE = "is a secret, too: a task takes a name once"
+_PLACES = [{"STRIPE_KEY": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:shop/stripe-AbCdEf:key::"}]
+
+
 class Environment(Table, frozen=True):
     """One stack, by the environment's name: 2 to 40 lower-case letters, digits and single hyphens. `local` is always there."""
 
@@ -215,6 +388,8 @@ class Environment(Table, frozen=True):
             examples=[{"VpcId": "vpc-0a1b2c3d"}],
         ),
     ] = field(default_factory=dict)
+    # The pages that a deploy asks for: those of web, else the project's own.
+    smoke: Annotated[tuple[str, ...] | None, GIVEN] = None
     attestations: Annotated[
         Attestations,
         Meta(
@@ -223,6 +398,27 @@ class Environment(Table, frozen=True):
             examples=["none"],
         ),
     ] = "required"
+    processes: Mapping[PartName, Override] = field(default_factory=dict)
+    variables: Annotated[
+        Mapping[VariableName, Text],
+        Meta(
+            description="Variables that are otherwise here, or only here.", examples=[{"EMAIL_HOST": "mail.internal"}]
+        ),
+    ] = field(default_factory=dict)
+    secrets: Annotated[
+        Mapping[VariableName, SecretPlace],
+        Meta(description=_SECRETS, examples=_PLACES),
+    ] = field(default_factory=dict)
+    # What all tables together make of it.
+    shape: Annotated[Shape, GIVEN] = Shape()
+
+
+def overridden(process: Process, override: Override | None) -> Process:
+    """A process as an environment has it."""
+    if override is None:
+        return process
+    said = {key: getattr(override, key) for key in ("count", "cpu", "memory")}
+    return msgspec.structs.replace(process, **{key: value for key, value in said.items() if value is not None})
 
 
 class Project(Table, frozen=True):
@@ -238,9 +434,27 @@ class Project(Table, frozen=True):
         ManagedFolder, Meta(description="The folder that holds manage.py.", examples=["src"], extra={"default": "."})
     ]
     settings: Annotated[Module, Meta(description="The settings' module.", examples=["shop.settings"])]
+    smoke: Annotated[
+        tuple[PagePath, ...] | None,
+        Meta(
+            description="Pages that must answer with less than 400, with the static files that they refer to, before a deploy is good. "
+            "Without it `/`, with less than 500.",
+            examples=[["/", "/accounts/login/"]],
+        ),
+    ] = None
     image: ImageSettings = ImageSettings()
     lock: LockSettings = LockSettings()
     local: LocalSettings = LocalSettings()
+    processes: Mapping[PartName, Process] = field(default_factory=dict)
+    jobs: Mapping[PartName, Job] = field(default_factory=dict)
+    variables: Annotated[
+        Mapping[VariableName, Text],
+        Meta(description=_VARIABLES, examples=[{"EMAIL_HOST": "mail.example.org", "DB_HOST": "{database.host}"}]),
+    ] = field(default_factory=dict)
+    secrets: Annotated[
+        Mapping[VariableName, SecretPlace],
+        Meta(description=_SECRETS, examples=[{"DB_PASSWORD": "{database.password}"}]),
+    ] = field(default_factory=dict)
     environments: Mapping[EnvironmentName, Environment] = field(default_factory=dict)
 
     @property
@@ -249,6 +463,23 @@ class Project(Table, frozen=True):
         folder = Path(os.environ.get("LASTGOOD_STATE") or self.root / ".lastgood").resolve()
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        """What the tables of environments say of others that are not there, or not so."""
+        processes = {WEB: Process(WEB)} | dict(self.processes)
+        for name, one in self.environments.items():
+            inner = f".environments.{name}"
+            for key, override in one.processes.items():
+                if key not in processes:
+                    yield f"{inner}.processes", key, f"there is no such process{nearest(key, processes)}"
+                    continue
+                found = overridden(processes[key], override)
+                for _, field_, text in found.problems():
+                    yield f"{inner}.processes.{key}", field_, text
+            for key in one.variables.keys() & one.secrets.keys():
+                yield f"{inner}.variables", key, _TWICE
+        for key in self.variables.keys() & self.secrets.keys():
+            yield ".variables", key, _TWICE
 
     def environment(self, name: str) -> Environment:
         """The environment of that name. Raises UsageError naming the nearest one that is declared."""

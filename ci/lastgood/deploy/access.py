@@ -20,7 +20,7 @@ ONLY_HERE = (
 NETWORK = ("VpcId", "DatabasePort", "Domain", "HostedZoneId", "ListenerArn", *ONLY_HERE)
 PUSH, DEPLOY = ("push.yml",), ("deploy.yml", "rollback.yml")  # the innermost workflows that assume each role
 VERSIONS = ("v1.*",)
-_SECRET = re.compile(r"arn:[\w-]+:secretsmanager:[\w-]+:\d+:secret:[\w/+=.@-]+")
+_SECRET = re.compile(r"arn:[\w-]+:secretsmanager:[\w-]+:\d+:secret:[\w/+=.@!-]+")
 _PARAMETER = re.compile(r"arn:[\w-]+:ssm:[\w-]+:\d+:parameter/[\w/.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 

@@ -6,16 +6,18 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from lastgood.aws.errors import explained, patiently, unheard
-from lastgood.deploy import change, leftovers, outcome, restore, smoke, stuck, verify
+from lastgood.config.project import WEB, Shape
+from lastgood.deploy import change, leftovers, outcome, pages, restore, smoke, stuck, verify
 from lastgood.deploy.admission import admit
-from lastgood.deploy.order import Order
+from lastgood.deploy.order import DEPLOY, Order
 from lastgood.deploy.outcome import Ending
 from lastgood.deploy.place import Place
 from lastgood.deploy.progress import Progress
-from lastgood.deploy.stack import Event
+from lastgood.deploy.stack import Event, outputs_of
 from lastgood.errors import LastgoodError
 from lastgood.record.lock import Lock, Lost
 from lastgood.record.release import BuildFacts, Release
@@ -43,7 +45,13 @@ def carry_out(place: Place, order: Order, decide: Callable[[], Order] | None = N
         progress = Progress(place.session, record, build.digest)
         lock.keep()
         release = record.begin(
-            order.kind, build, who=order.who, reason=order.reason, undoes=order.undoes, signed=order.signed
+            order.kind,
+            build,
+            who=order.who,
+            reason=order.reason,
+            undoes=order.undoes,
+            signed=order.signed,
+            shape=order.shape.text(),
         )
         return Attempt(place, order, release, progress, lock, last).run()
 
@@ -63,6 +71,7 @@ class Attempt:
         self.ending = Ending(release.number, place.name, last)
         self.cause = ""  # why it goes back, once it does
         self.begun = time.monotonic()
+        self.since = datetime.now(UTC)
         self.story: dict[str, Any] = {}
 
     def run(self) -> dict[str, Any]:
@@ -101,22 +110,44 @@ class Attempt:
             self.lock.keep()
             change.remove(place, self.progress, self.show)
         there = place.stack.status() is not None
-        self.bring(build, str(self.release.number), service_first=order.service_first and there)
-        address = verify.url(place.session, place.stack.outputs())
+        self.bring(build, order.shape, str(self.release.number), service_first=order.service_first and there)
+        self.stay()
+        described = place.stack.describe() or {}
+        address = verify.url(place.session, outputs_of(described))
         with step("smoke test") as shown:
-            tested = smoke.wait(address, build.digest, deadline=smoke.DEADLINE if there else FIRST_ANSWER)
-            verify.wait(place, build.digest)
-            shown.note(f"{address} answers as {build.digest[:19]}, {tested['database']}")
-        self.story |= {"smoke": tested, "url": address}
+            identity = str(described.get("StackId", ""))
+            tested = smoke.wait(address, build.digest, identity, deadline=smoke.DEADLINE if there else FIRST_ANSWER)
+            health = verify.wait(place, build.digest).health
+            # An earlier build need not have the pages that are declared today.
+            declared = place.session.environment.smoke if order.kind == DEPLOY else order.shape.smoke
+            try:
+                asked = pages.ask(address, health, declared)
+            except LastgoodError as error:
+                raise LastgoodError(f"{error}{self.progress.answering()}") from None
+            shown.note(f"{address} answers as {build.digest[:19]}, {tested['database']}; {asked.told}")
+        for note in asked.notes:
+            say(f"! {note}")
+        self.stay()  # what ended while the smoke test asked, and was started again
+        self.story |= {"smoke": tested | asked.as_dict(), "url": address}
 
-    def bring(self, build: BuildFacts, release: str, *, service_first: bool, patient: bool = False) -> None:
+    def stay(self) -> None:
+        """Waits until the processes beside web have run for a while. Raises LastgoodError where one has ended by itself."""
+        names = [one.name for one in self.order.shape.processes if one.name != WEB]
+        if names:
+            with step("processes") as shown:
+                verify.stay(self.place, names, lambda name: self.progress.crash(name, self.since))
+                shown.note(f"{', '.join(names)} stay up")
+
+    def bring(
+        self, build: BuildFacts, shape: Shape, release: str, *, service_first: bool, patient: bool = False
+    ) -> None:
         """Brings the stack to a build; with `service_first` in two updates where its code can live with what the database has.
 
         Raises LastgoodError where the stack does not come to it, or the service is not back by itself, which `patient` puts up with:
         it may be the database that keeps it from answering.
         """
         loss = self.order.accept_loss and build is self.order.build
-        self.apply(build, release, accept_loss=loss, leave_ahead=service_first)
+        self.apply(build, shape, release, accept_loss=loss, leave_ahead=service_first)
         if not service_first:
             return
         try:
@@ -127,11 +158,13 @@ class Attempt:
             say(f"{error}; its database follows all the same")
             ahead = True
         if ahead:
-            self.apply(build, release)
+            self.apply(build, shape, release)
 
-    def apply(self, build: BuildFacts, release: str, *, accept_loss: bool = False, leave_ahead: bool = False) -> None:
+    def apply(
+        self, build: BuildFacts, shape: Shape, release: str, *, accept_loss: bool = False, leave_ahead: bool = False
+    ) -> None:
         """One update of the stack, made only while the lock is ours."""
-        wanted = change.Wanted(build, release, accept_loss, leave_ahead)
+        wanted = change.Wanted(build, release, accept_loss, leave_ahead, shape)
         change.apply(self.place, wanted, self.progress, show=self.show, ready=self.lock.keep)
 
     def show(self, events: list[Event]) -> None:
@@ -186,7 +219,8 @@ class Attempt:
             self.lock.keep()
             if cause == outcome.INTERRUPTED:
                 self.place.stack.cancel()
-            return restore.restore(eyes, digest, self.ways())
+            shape = self.last.shape if self.last else ""
+            return restore.restore(eyes, digest, self.ways(), shape=shape)
         except KeyboardInterrupt:
             return restore.Restored(False, outcome.NOT_WAITED)
         except Exception as error:
@@ -213,7 +247,8 @@ class Attempt:
         def redeploy() -> None:
             if last:
                 there = place.stack.status() is not None
-                self.bring(last.facts, f"{self.release.number}-restore", service_first=there, patient=True)
+                name = f"{self.release.number}-restore"
+                self.bring(last.facts, Shape.of(last.shape), name, service_first=there, patient=True)
 
         def recreate() -> None:
             delete()

@@ -11,11 +11,13 @@ from typing import Any
 from lastgood import bundle
 from lastgood.aws.errors import code
 from lastgood.aws.session import Session
+from lastgood.config.project import WEB
 from lastgood.deploy import access
 from lastgood.deploy.access import GitHub
 from lastgood.deploy.progress import line_of
 from lastgood.deploy.removal import removal
 from lastgood.deploy.stack import BACK, DONE, ChangeSet, Event, Stack, settled
+from lastgood.deploy.template import PORT
 from lastgood.errors import FailedNotRestored, FailedRestored, UsageError
 from lastgood.report.terminal import counted, say, step
 
@@ -64,8 +66,12 @@ def decided(session: Session, stack: Stack, said: Mapping[str, str], boundary: s
         )
     own = dict(session.cloud.parameters) if session.cloud else {}
     own |= session.environment.parameters
-    values = access.network(own, name) | access.readable(own.values()) | dict(said)
+    named = [*own.values(), *_places(session)]
+    values = access.network(own, name) | access.readable(named) | dict(said)
     values["Attestations"] = "none" if session.cloud else session.environment.attestations
+    port = next((one.port for one in session.environment.shape.processes if one.name == WEB and one.port), PORT)
+    if port != PORT or "TaskPort" in known:
+        values["TaskPort"] = str(port)
     if boundary:
         values["OwnBoundary"] = boundary
     if said or known.get("GitHubRepositoryId"):
@@ -77,6 +83,19 @@ def decided(session: Session, stack: Stack, said: Mapping[str, str], boundary: s
             if not (values.get(key) or known.get(key)):
                 raise UsageError(f"deployments from GitHub need {option}, too: who is it that may deploy {name}?")
     return values | {"Project": session.project, "Environment": name, "StackName": session.environment.stack}
+
+
+def _places(session: Session) -> list[str]:
+    """The ARNs of the secrets that the project's tables name; of a parameter that is named without its account, as this account has it."""
+    if session.cloud:
+        return []
+    places = list(session.environment.shape.secrets.values())
+    if not any(place.startswith("/") for place in places):
+        return places
+    region = session.client("ssm").meta.region_name
+    _, partition, _, _, account, _ = session.client("sts").get_caller_identity()["Arn"].split(":", 5)
+    own = f"arn:{partition}:ssm:{region}:{account}:parameter"
+    return [f"{own}{place}" if place.startswith("/") else place for place in places]
 
 
 def provider(session: Session) -> str:

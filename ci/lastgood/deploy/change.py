@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lastgood import bundle
 from lastgood.aws.session import Session
-from lastgood.deploy import reach
+from lastgood.config.project import Shape
+from lastgood.deploy import handed, reach, template
 from lastgood.deploy.access import ONLY_HERE
 from lastgood.deploy.place import Place
 from lastgood.deploy.progress import Progress
@@ -29,12 +31,14 @@ class Wanted:
     """What the stack is to come to: a build, under the name of a release; and what its release task may do to the database.
 
     `accept_loss`: what no rollback brings back. `leave_ahead`: leave more in it than the build wants, so that the service goes first.
+    `shape` is what the stack is made of.
     """
 
     build: BuildFacts
     release: str
     accept_loss: bool = False
     leave_ahead: bool = False
+    shape: Shape = field(default_factory=Shape)
 
 
 def apply(
@@ -71,12 +75,33 @@ def apply(
 
 def prepare(place: Place, wanted: Wanted) -> ChangeSet | None:
     """The change set that brings the stack to what is wanted; None where it is there already. Nothing is executed."""
-    template = bundle.path("cloudformation/service.yml").read_text(encoding="utf-8")
     tags = {"lastgood:project": place.session.project, "lastgood:environment": place.name}
     values = parameters(place.session, wanted.build, wanted.release, place.stack.decided)
     values["AcceptLoss"] = "yes" if wanted.accept_loss else "no"
     values["LeaveAhead"] = "yes" if wanted.leave_ahead else "no"
-    return place.stack.prepare(template, values, tags)
+    text = rendered(place.session, wanted.shape, values)
+    return place.stack.prepare(text, taken(text, values, place), tags)
+
+
+def rendered(session: Session, shape: Shape, values: Mapping[str, str]) -> str:
+    """The template that CloudFormation gets for a shape; `values` are service.yml's parameters, as far as they are known."""
+    base = bundle.path("cloudformation/service.yml").read_text(encoding="utf-8")
+    cloud = session.cloud
+    known = cloud.values if cloud else {}
+    given = template.Given(values, known, handed.places(session, shape))
+    return template.render(base, shape, given)
+
+
+def taken(text: str, values: Mapping[str, str], place: Place) -> dict[str, str]:
+    """The values that a rendered template takes: it has no parameter that nothing refers to, and one more where jobs have schedules."""
+    if not text.startswith("{"):
+        return dict(values)
+    base = bundle.path("cloudformation/service.yml").read_text(encoding="utf-8")
+    has, known = set(json.loads(text)["Parameters"]), set(template.read(base)["Parameters"])
+    found = {name: value for name, value in values.items() if name in has or name not in known}
+    needed = has & set(template.DECIDED)
+    found |= {name: place.stack.decided[name] for name in needed}  # handed.check() has seen that they are there
+    return found
 
 
 def remove(place: Place, progress: Progress, show: Callable[[list[Event]], None]) -> None:

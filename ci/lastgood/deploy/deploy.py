@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from lastgood.config.project import Shape
+from lastgood.deploy import handed
 from lastgood.deploy.admission import admit
 from lastgood.deploy.attempt import carry_out
 from lastgood.deploy.order import DEPLOY, Order
@@ -21,12 +23,23 @@ def deploy(
     Raises UsageError without that reason, or where nobody who may has signed for the build; Refused (somebody else is deploying, or the
     image is not in the registry), FailedRestored or FailedNotRestored.
     """
-    order = ordered(build, who=who, reason=reason, force=force, accept_loss=accept_loss)
-    return carry_out(place, replace(order, signed=admit(place, build)))
+    shape = place.session.environment.shape
+    order = ordered(build, who=who, reason=reason, force=force, accept_loss=accept_loss, shape=shape)
+    signed = admit(place, build)
+    handed.check(place, shape)
+    return carry_out(place, replace(order, signed=signed))
 
 
-def ordered(build: BuildFacts, *, who: str, reason: str, force: bool = False, accept_loss: bool = False) -> Order:
-    """The order of a deploy. Raises UsageError where a loss is to be accepted without a reason."""
+def ordered(
+    build: BuildFacts,
+    *,
+    who: str,
+    reason: str,
+    force: bool = False,
+    accept_loss: bool = False,
+    shape: Shape | None = None,
+) -> Order:
+    """The order of a deploy; `shape` as the environment's tables say. Raises UsageError where a loss is to be accepted without a reason."""
     if accept_loss and not reason.strip():
         raise UsageError("--accept-loss needs a --reason: the release record keeps why the loss is acceptable")
-    return Order(DEPLOY, build, who, reason, again=force, accept_loss=accept_loss)
+    return Order(DEPLOY, build, who, reason, again=force, accept_loss=accept_loss, shape=shape or Shape())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lastgood.deploy import change, leftovers, verify
+from lastgood.deploy import change, handed, leftovers, verify
 from lastgood.deploy.admission import admit
 from lastgood.deploy.change import Wanted
 from lastgood.deploy.order import Order
@@ -31,6 +31,7 @@ def dry_run(place: Place, order: Order) -> dict[str, Any]:
     It takes no lock: what it says is true until somebody else deploys.
     """
     signed = admit(place, order.build)
+    handed.check(place, order.shape)
     record = place.record
     last, newest, held = record.last_good(), next(iter(record.releases(limit=1)), None), holder(record)
     number = newest.number + 1 if newest else 1
@@ -88,7 +89,7 @@ def changes_of(place: Place, order: Order, number: int, status: str | None) -> t
         state = "is to be deleted first" if order.anew else f"is {status}"
         return [], f"CloudFormation makes no change set for a stack that {state}"
     service_first = order.service_first and status is not None
-    wanted = Wanted(order.build, str(number), order.accept_loss, service_first)
+    wanted = Wanted(order.build, str(number), order.accept_loss, service_first, order.shape)
     made = change.prepare(place, wanted)
     if made is None:
         return [], ""

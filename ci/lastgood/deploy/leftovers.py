@@ -142,7 +142,7 @@ def end(record: Record, release: Release, found: verify.Facts, *, newest: bool) 
 
 def runs(release: Release, found: verify.Facts, *, newest: bool) -> bool:
     """Whether a pending release has come to its good end: the newest one, on a stack that is done, and nothing wrong with it."""
-    return newest and found.stack in DONE and not verify.wrong(found, release.facts.digest)
+    return newest and found.stack in DONE and not verify.wrong(found, release.facts.digest, shape=release.shape)
 
 
 def is_left(newest: Release | None, lock: Mapping[str, Any] | None) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from lastgood.config.project import Shape
 from lastgood.record.release import BuildFacts, Release
 
 DEPLOY, ROLLBACK, RECREATE = "deploy", "rollback", "recreate"
@@ -15,6 +16,7 @@ class Order:
 
     `undoes` are the numbers of the releases that it takes back when it is good, `again` also releases a build that is last good
     already, `accept_loss` lets its migrations lose what no rollback brings back; `signed` says who has signed for the build.
+    `shape` is what the stack is made of: of a deploy as the project's tables say, of a rollback as the release had it that it goes back to.
     """
 
     kind: str
@@ -24,6 +26,7 @@ class Order:
     undoes: tuple[int, ...] = ()
     again: bool = True
     accept_loss: bool = False
+    shape: Shape = field(default_factory=Shape)
     signed: str = ""
 
     @property
@@ -41,4 +44,6 @@ class Order:
 
     def is_done(self, last: Release | None) -> bool:
         """Whether last good is what is wanted, and nobody wants it again."""
-        return last is not None and last.facts.digest == self.build.digest and not self.again
+        if last is None or self.again:
+            return False
+        return last.facts.digest == self.build.digest and last.shape == self.shape.text()

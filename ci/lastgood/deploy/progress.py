@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any
 
 from lastgood.aws.session import Session
-from lastgood.deploy import verify
+from lastgood.config.project import WEB
+from lastgood.deploy import template, verify
+from lastgood.deploy.cause import PORT, SEEN, Told, cause, cause_of_settings
 from lastgood.deploy.stack import Event
 from lastgood.record.table import Record
 from lastgood.report.terminal import green, red, say, seconds
 from lastgood.report.text import line, masked
 
 LOG_LINES = 15
+BY_ITSELF = ("EssentialContainerExited", "TaskFailedToStart")  # how ECS calls a task's end that nobody asked for
 _ANSWER = re.compile(r"Received response status \[FAILED\] from custom resource\. Message returned: (.*)", re.DOTALL)
 _REQUEST = re.compile(r"\s*\(RequestId: [^)]*\)\s*$")
 
@@ -63,51 +67,122 @@ class Progress:
 
     def _why(self, event: Event) -> str:
         if event.type == "Custom::Migration":
-            return f"the migration failed, {answer(event.reason)}"
+            said = answer(event.reason)
+            first, feed, rest = said.partition("\n")
+            known = cause_of_settings(masked(first))
+            return (
+                f"the migration failed: {line(known)} ({first}){feed}{rest}"
+                if known
+                else f"the migration failed, {said}"
+            )
         if event.type == "AWS::ECS::Service":
-            crash = self._crash()
-            return f"the service did not become stable: {crash or event.reason}"
+            name = template.process(event.resource)
+            which = "the service" if name == WEB else name
+            return f"{which} did not become stable: {self.crash(name) or event.reason}"
         return f"{event.resource} ({event.type}) failed: {event.reason or 'no reason given'}"
 
-    def _crash(self) -> str:
-        """How the newest stopped task of this build ended, with its last log lines; empty where ECS knows of none."""
-        name = self.session.cluster
+    def crash(self, process: str = WEB, since: datetime | None = None) -> str:
+        """How the newest stopped task of a process of this build ended, with its last log lines; empty where ECS knows of none.
+
+        With `since`, only one that ended by itself after that moment.
+        """
+        cluster = self.session.cluster
         ecs = self.session.client("ecs")
+        family = cluster if process == WEB else f"{cluster}_{process}"
         try:
-            arns = ecs.list_tasks(cluster=name, family=name, desiredStatus="STOPPED")["taskArns"]
-            tasks = ecs.describe_tasks(cluster=name, tasks=arns)["tasks"] if arns else []
+            arns = ecs.list_tasks(cluster=cluster, family=family, desiredStatus="STOPPED")["taskArns"]
+            tasks = ecs.describe_tasks(cluster=cluster, tasks=arns)["tasks"] if arns else []
         except Exception as error:
-            return f"its tasks could not be looked at ({error})"
-        found = newest_crash(tasks, self.digest)
+            return "" if since else f"its tasks could not be looked at ({error})"
+        if since:
+            tasks = [one for one in tasks if one.get("stopCode") in BY_ITSELF and one.get("stoppedAt", since) > since]
+        found = newest_crash(tasks, self.digest, process)
         if not found:
             return ""
         task, text = found
-        lines = self._log(task)
-        return text + ("\nlast log lines:\n" + "\n".join(lines) if lines else "")
+        return self._explained(task, text, process)
 
-    def _log(self, task: Mapping[str, Any]) -> list[str]:
-        """The last lines that a task's web container wrote, from where its definition sends them; none where they can't be read."""
+    def _explained(self, task: Mapping[str, Any], text: str, process: str) -> str:
+        """How a task ended or does, `text`, with its cause before it where that is known, and its last log lines below it."""
+        lines = self._log(task, process)
+        own: dict[str, Any] = next((one for one in task["containers"] if one["name"] == process), {})
+        reason = f"{own.get('reason', '')}\n{task.get('stoppedReason', '')}"
+        health = self._health() if process == WEB else ""
+        known = cause(Told(masked(reason), own.get("exitCode"), lines, health, self._port(task, process)))
+        shown = "\n".join(lines[-LOG_LINES:])
+        return (f"{line(known)} ({text})" if known else text) + (f"\nlast log lines:\n{shown}" if shown else "")
+
+    def _health(self) -> str:
+        """What the load balancer's health checks got of the service's tasks last, in ECS's words; empty where it says nothing of them."""
+        name = self.session.cluster
+        try:
+            (service,) = self.session.client("ecs").describe_services(cluster=name, services=[name])["services"]
+            messages = [str(event["message"]) for event in service["events"]]
+        except Exception:
+            return ""
+        return next(
+            (masked(one) for one in messages if "health checks failed" in one.lower() or "is unhealthy" in one), ""
+        )
+
+    def answering(self) -> str:
+        """The last log lines of a web task of this build that runs, with their cause where it is known; empty where there are none.
+
+        For a site that answers, and not well.
+        """
+        name = self.session.cluster
+        ecs = self.session.client("ecs")
+        try:
+            arns = ecs.list_tasks(cluster=name, family=name, desiredStatus="RUNNING")["taskArns"]
+            tasks = ecs.describe_tasks(cluster=name, tasks=arns)["tasks"] if arns else []
+            own = [one for one in tasks if any(verify.digest(part) == self.digest for part in one["containers"])]
+            lines = self._log(own[0], WEB) if own else []
+        except Exception:
+            return ""
+        known = cause(Told(lines=lines, port=self._port(own[0], WEB))) if lines else ""
+        shown = "\n".join(lines[-LOG_LINES:])
+        return (f": {line(known)}" if known else "") + (f"\nlast log lines:\n{shown}" if shown else "")
+
+    def _container(self, task: Mapping[str, Any], process: str) -> dict[str, Any]:
+        """A task's container as its definition has it. Raises what boto3 raises, and StopIteration where it has none of that name."""
+        definition = self.session.client("ecs").describe_task_definition(taskDefinition=task["taskDefinitionArn"])
+        found: dict[str, Any] = next(
+            one for one in definition["taskDefinition"]["containerDefinitions"] if one["name"] == process
+        )
+        return found
+
+    def _port(self, task: Mapping[str, Any], process: str) -> int | None:
+        """Where a task's container is asked; None where nobody asks it anything."""
+        if process != WEB:
+            return None
+        try:
+            return int(self._container(task, process)["portMappings"][0]["containerPort"])
+        except Exception:
+            return PORT
+
+    def _log(self, task: Mapping[str, Any], process: str) -> list[str]:
+        """The last lines that a task's container wrote, from where its definition sends them; none where they can't be read."""
         identity = task["taskArn"].rsplit("/", 1)[-1]
         try:
-            definition = self.session.client("ecs").describe_task_definition(taskDefinition=task["taskDefinitionArn"])
-            web = next(one for one in definition["taskDefinition"]["containerDefinitions"] if one["name"] == "web")
-            group = web["logConfiguration"]["options"]["awslogs-group"]
+            group = self._container(task, process)["logConfiguration"]["options"]["awslogs-group"]
             events = self.session.client("logs").get_log_events(
-                logGroupName=group, logStreamName=f"web/web/{identity}", limit=LOG_LINES, startFromHead=False
+                logGroupName=group,
+                logStreamName=f"{process}/{process}/{identity}",
+                limit=SEEN,
+                startFromHead=False,
             )["events"]
         except Exception:
             return []
         lines = (line(part) for event in events for part in masked(event["message"]).splitlines())
-        return [one for one in lines if one.strip()][-LOG_LINES:]
+        return [one for one in lines if one.strip()][-SEEN:]
 
 
-def newest_crash(tasks: list[dict[str, Any]], digest: str) -> tuple[dict[str, Any], str] | None:
-    """The newest of the tasks whose web container ran that digest, with how it ended; prefers those that ended by themselves."""
+def newest_crash(tasks: list[dict[str, Any]], digest: str, process: str = WEB) -> tuple[dict[str, Any], str] | None:
+    """The newest of the tasks whose container ran that digest, with how it ended; prefers those that ended by themselves."""
     own = [
         (one.get("exitCode") not in (None, 0, 143), str(task.get("stoppedAt", "")), task, one)
         for task in tasks
         for one in task["containers"]
-        if one["name"] == "web" and digest in (verify.digest(one), one.get("imageDigest"))
+        if one["name"] == process and digest in (verify.digest(one), one.get("imageDigest"))
     ]
     if not own:
         return None

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from lastgood.aws.errors import unheard
-from lastgood.deploy import verify
+from lastgood.deploy import template, verify
 from lastgood.deploy.removal import removal
 from lastgood.deploy.skip import Skip
 from lastgood.deploy.stack import BACK, DONE, STUCK, settled
@@ -93,10 +93,11 @@ def restore(
     digest: str | None,
     act: dict[str, Callable[..., None]],
     *,
+    shape: str = "",
     patience: float = PATIENCE,
     pause: float = 0.5,
 ) -> Restored:
-    """Acts until last good (the build of `digest`; None: there is none) is back or nothing more can be done.
+    """Acts until last good (the build of `digest` in its `shape`; None: there is none) is back or nothing more can be done.
 
     `act` has a function for each step that next_step() may say (but done and give up); the one to continue a rollback takes the names of
     the resources to skip. Each returns when its step has ended, and may raise: the next look decides about it. What AWS raises when it can
@@ -104,7 +105,7 @@ def restore(
     """
     done: list[str] = []
     while True:
-        facts, wrong = _look(eyes.facts, digest, patience, pause)
+        facts, wrong = _look(eyes.facts, digest, shape, patience, pause)
         # A rollback that has not been continued yet is, whatever is proved: the next try needs no proof.
         skip = eyes.skip(facts) if facts.stack == STUCK and CONTINUE in done else Skip()
         removable = removal(facts.stack, serving=facts.serving).allowed
@@ -140,13 +141,15 @@ def _why(facts: Facts, wrong: str, skip: Skip) -> str:
     return f"the stack is {facts.stack}: {standing.reason}"
 
 
-def _look(look: Callable[[], Facts], digest: str | None, patience: float, pause: float) -> tuple[Facts, str]:
+def _look(
+    look: Callable[[], Facts], digest: str | None, shape: str, patience: float, pause: float
+) -> tuple[Facts, str]:
     """The facts, and what is wrong with them; a stack that stands gets `patience` seconds until last good answers."""
     deadline = time.monotonic() + patience
     while True:
         facts = look()
-        wrong = verify.wrong(facts, digest) if digest else ""
-        coming = facts.stack in (*DONE, *BACK) and facts.wanted == digest
+        wrong = verify.wrong(facts, digest, shape=shape) if digest else ""
+        coming = facts.stack in (*DONE, *BACK) and (facts.wanted, facts.shape) == (digest, template.mark(shape))
         if not wrong or not coming or time.monotonic() >= deadline:
             return facts, wrong
         time.sleep(pause)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from lastgood.config.project import Shape
+from lastgood.deploy import handed
 from lastgood.deploy.admission import admit
 from lastgood.deploy.attempt import carry_out
 from lastgood.deploy.order import RECREATE, ROLLBACK, Order
@@ -22,6 +24,7 @@ def rollback(place: Place, *, to: str | None = None, recreate: bool = False, who
     """
     order = ordered(place, to, recreate=recreate, who=who, reason=reason)
     signed = replace(order, signed=admit(place, order.build))
+    handed.check(place, order.shape)
     return carry_out(place, signed, decide=lambda: ordered(place, to, recreate=recreate, who=who, reason=reason))
 
 
@@ -36,7 +39,8 @@ def ordered(place: Place, to: str | None, *, recreate: bool, who: str, reason: s
         wanted = f"no good release of {to!r}" if to else f"no good release before release {last.number}"
         raise Refused(f"environment {place.name} has {wanted}: `lastgood history` lists what there is")
     undoes = tuple(undone_by(releases, target))
-    return Order(RECREATE if recreate else ROLLBACK, target.facts, who, reason, undoes)
+    kind = RECREATE if recreate else ROLLBACK
+    return Order(kind, target.facts, who, reason, undoes, shape=Shape.of(target.shape))
 
 
 def choose(releases: list[Release], last: Release, to: str | None, *, recreate: bool) -> Release | None:

@@ -11,13 +11,14 @@ next update goes wrong in ways that nobody can foresee; so one resource without 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lastgood.deploy import verify
 from lastgood.deploy.stack import Unreverted
 from lastgood.deploy.verify import Facts, Service
 
+SERVICE_OF_WEB = "Service"
 SERVICE, MIGRATION = "AWS::ECS::Service", "Custom::Migration"
 
 
@@ -30,10 +31,20 @@ class Skip:
 
 
 def decide(
-    stopped: Sequence[Unreverted], facts: Facts, service: Service, digest: str, *, moving: Sequence[str] = ()
+    stopped: Sequence[Unreverted],
+    facts: Facts,
+    service: Service,
+    digest: str,
+    *,
+    moving: Sequence[str] = (),
+    others: Mapping[str, Service] | None = None,
 ) -> Skip:
-    """Decides about the resources that stopped a rollback to the build of that digest. `moving` names the release tasks under way."""
-    doubts = {one.name: _doubt(one, facts, service, digest, moving) for one in stopped}
+    """Decides about the resources that stopped a rollback to the build of that digest. `moving` names the release tasks under way.
+
+    `service` is web's, and `others` are those of the other processes, by the resources' names.
+    """
+    services = {SERVICE_OF_WEB: service} | dict(others or {})
+    doubts = {one.name: _doubt(one, facts, services.get(one.name, Service()), digest, moving) for one in stopped}
     unproved = tuple(f"{one.name} ({one.type}): {doubts[one.name]}" for one in stopped if doubts[one.name])
     if unproved:
         return Skip((), unproved)

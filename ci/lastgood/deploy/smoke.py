@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import urllib.error
@@ -14,6 +15,7 @@ from lastgood.errors import LastgoodError
 from lastgood.report.text import head, line, masked
 
 PATH = "/healthz"
+HEADER = "Lastgood-Stack"  # the header by which the image's health tells the pipeline from all others
 DEADLINE = 120.0  # seconds, for a load balancer's name to be known and old tasks to leave
 
 
@@ -21,7 +23,8 @@ DEADLINE = 120.0  # seconds, for a load balancer's name to be known and old task
 class Health:
     """One answer of the application. `status` is HTTP's, 0 where nothing answered; `digest` and `database` are what it says of itself.
 
-    `notes` are what people should know of the database: migrations that are tampered or interrupted.
+    `notes` are what people should know of the database: migrations that are tampered or interrupted. `hosts` and `static` are what it says
+    of its site (its ALLOWED_HOSTS, its STATIC_URL), None where it says nothing.
     """
 
     status: int
@@ -29,6 +32,8 @@ class Health:
     database: str = ""
     detail: str = ""
     notes: tuple[str, ...] = ()
+    hosts: tuple[str, ...] | None = None
+    static: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able facts."""
@@ -50,15 +55,18 @@ def verdict(health: Health, digest: str, *, ahead: bool = False) -> str:
     return ""
 
 
-def ask(url: str, timeout: float = 5.0) -> Health:
-    """Asks the application once how it is; `timeout` is in seconds. Never raises."""
+def ask(url: str, stack: str = "", timeout: float = 5.0) -> Health:
+    """Asks the application of the stack with the id `stack` once how it is; `timeout` is in seconds. Never raises."""
     if not url.lower().startswith(("http://", "https://")):
         return Health(
             0,
             detail=f"{line(masked(url))} is no address of a site: set url in pyproject.toml to one with http:// or https://",
         )
     try:
-        with _opener().open(f"{url}{PATH}", timeout=timeout) as answer:
+        request = urllib.request.Request(f"{url}{PATH}")  # noqa: S310 - its scheme was looked at
+        # Only what was asked for itself gets it, and nobody that an answer leads to.
+        request.add_unredirected_header(HEADER, hashlib.sha256(stack.encode()).hexdigest())
+        with _opener().open(request, timeout=timeout) as answer:
             return read(answer.status, answer.read(65536))
     except urllib.error.HTTPError as error:
         with error:
@@ -93,13 +101,30 @@ def read(status: int, body: bytes) -> Health:
         for name, keys in listed
         if isinstance(keys, list) and keys
     )
-    return Health(status, text["digest"], text["database"], text["reason"], notes)
+    hosts, static = data.get("hosts"), data.get("static")
+    return Health(
+        status,
+        text["digest"],
+        text["database"],
+        text["reason"],
+        notes,
+        tuple(line(head(str(host), 253)) for host in hosts[:100]) if isinstance(hosts, list) else None,
+        line(head(static, 2000)) if isinstance(static, str) else None,
+    )
 
 
 def wait(
-    url: str, digest: str, *, deadline: float = DEADLINE, pause: float = 0.5, ask: Callable[[str], Health] = ask
+    url: str,
+    digest: str,
+    stack: str = "",
+    *,
+    deadline: float = DEADLINE,
+    pause: float = 0.5,
+    ask: Callable[[str, str], Health] = ask,
 ) -> dict[str, Any]:
     """Asks until the build of that digest answers, at most `deadline` seconds. Returns {url, digest, database, tries, seconds}.
+
+    `stack` is the id of the stack that it answers for.
 
     Raises LastgoodError that says what the last answer lacked.
     """
@@ -107,7 +132,7 @@ def wait(
     tries = 0
     while True:
         tries += 1
-        health = ask(url)
+        health = ask(url, stack)
         wrong = verdict(health, digest)
         seconds = round(time.monotonic() - begun, 3)
         if not wrong:

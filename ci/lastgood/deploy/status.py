@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from lastgood.aws.errors import code
+from lastgood.config.project import WEB
 from lastgood.deploy import leftovers, verify
 from lastgood.deploy.place import Place
 from lastgood.deploy.stack import BACK, DONE, STUCK, settled
 from lastgood.errors import Refused
 from lastgood.record.lock import Lock, holder
 from lastgood.record.release import Release
-from lastgood.report.terminal import mapping_lines
+from lastgood.report.terminal import mapping_lines, table
 
 
 def status(place: Place, who: str = "") -> dict[str, Any]:
@@ -27,13 +28,31 @@ def status(place: Place, who: str = "") -> dict[str, Any]:
         "environment": place.name,
         "stack": place.stack.name,
         "url": verify.url(place.session, place.stack.outputs()),
-        "verdict": verdict(found, last.facts.digest if last else None),
+        "verdict": verdict(found, last.facts.digest if last else None, last.shape if last else ""),
         "last_good": last.as_dict() if last else None,
         "newest": newest.as_dict() if newest else None,
         "lock": held,
         "left": left,
         "running": running(found),
+        "processes": processes(place, found),
     }
+
+
+def processes(place: Place, found: verify.Facts) -> list[dict[str, Any]]:
+    """Each process with its digest (several only while they change), tasks, and how the last one that ended did; empty for web alone."""
+    if not found.processes:
+        return []
+    web = verify.Process(WEB, verify.service(place).desired, found.running)
+    return [
+        {
+            "name": one.name,
+            "digest": ", ".join(sorted(set(one.running))),
+            "running": len(one.running),
+            "desired": one.desired,
+            "last_exit": verify.last_exit(place.session, one.name),
+        }
+        for one in (web, *found.processes)
+    ]
 
 
 def settle(place: Place, who: str) -> str:
@@ -75,11 +94,11 @@ def running(found: verify.Facts) -> dict[str, Any]:
     }
 
 
-def verdict(found: verify.Facts, digest: str | None) -> str:
+def verdict(found: verify.Facts, digest: str | None, shape: str = "") -> str:
     """`as last good`, `nothing deployed`, or what is wrong."""
     if digest is None:
         return "nothing deployed" if found.stack is None else "no good release yet"
-    wrong = verify.wrong(found, digest)
+    wrong = verify.wrong(found, digest, shape=shape)
     if not wrong and found.stack not in (*DONE, *BACK):
         wrong = f"the stack is {found.stack}"
     return wrong or "as last good"
@@ -103,7 +122,13 @@ def render_status(facts: dict[str, Any]) -> str:
         lines["left"] = f"release {newest['number']} is pending, and its command is gone: {facts['left']}"
     if facts["lock"]:
         lines["deploying"] = "{who} since {since} ({what})".format(**facts["lock"])
-    return mapping_lines(lines)
+    if not facts["processes"]:
+        return mapping_lines(lines)
+    rows = [
+        (one["name"], f"{one['running']} of {one['desired']}", one["digest"][:19] or "–", one["last_exit"] or "–")
+        for one in facts["processes"]
+    ]
+    return mapping_lines(lines) + "\n\n" + table(("process", "tasks", "digest", "last exit"), rows)
 
 
 def _release(release: dict[str, Any]) -> str:

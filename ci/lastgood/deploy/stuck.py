@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lastgood.deploy import skip, verify
+from lastgood.deploy import skip, template, verify
 from lastgood.deploy.place import Place
 from lastgood.deploy.skip import Skip
 from lastgood.deploy.verify import Facts
@@ -16,7 +16,8 @@ def look(place: Place, digest: str | None, facts: Facts) -> Skip:
     stopped = place.stack.unreverted()
     if digest is None:
         return Skip((), tuple(f"{one.name} ({one.type}): there is no last good to compare it with" for one in stopped))
-    return skip.decide(stopped, facts, verify.service(place), digest, moving=moving(place))
+    others = {template.service(one.name): verify.service(place, one.name) for one in facts.processes}
+    return skip.decide(stopped, facts, verify.service(place), digest, moving=moving(place), others=others)
 
 
 def moving(place: Place) -> list[str]:

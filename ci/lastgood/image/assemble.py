@@ -15,10 +15,12 @@ from lastgood.image.layers import Layer
 from lastgood.image.materials import Materials
 from lastgood.platform import ALL, native
 from lastgood.python import pycache
-from lastgood.python.interpreter import Python
+from lastgood.python.interpreter import DIST_PACKAGES, Python
 from lastgood.report.terminal import megabytes, step
 
-MIGRATOR = "opt/lastgood/migrator"
+OURS = ("migrator", "lastgood_inside")  # packages of ours in every image, below _PLACE
+START = "lastgood.pth"  # among the image's packages: what Python runs when it starts
+_PLACE = "opt/lastgood"
 
 
 def build(materials: Materials, order: Order) -> Image:
@@ -77,8 +79,8 @@ def _application(materials: Materials, order: Order, work: Path) -> tuple[list[L
         shown.note(megabytes(static.compressed))
     with step("application") as shown:
         manifest = trace.manifest(made, order.commit.build, order.commit.sha)
-        (stage / "opt/lastgood").mkdir(parents=True)
-        (stage / "opt/lastgood/manifest.json").write_bytes(manifest)
+        (stage / _PLACE).mkdir(parents=True)
+        (stage / _PLACE / "manifest.json").write_bytes(manifest)
         modules = {f"app/{name}": body for name, body in found.modules.items()}
         key = hashlib.sha256(f"{found.digest}\0{python_key}\0{oci.digest(manifest)}".encode()).hexdigest()
 
@@ -93,16 +95,27 @@ def _application(materials: Materials, order: Order, work: Path) -> tuple[list[L
 
 def _migrator(work: Path, python: Python, python_key: str, method: str) -> tuple[Layer, str]:
     """Its layer changes with the bundle and with the base's Python, not with the project."""
-    folder = bundle.path("docker/migrator")
     seen = hashlib.sha256(python_key.encode())
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"):
-        seen.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    for name in OURS:
+        folder = bundle.path(f"docker/{name}")
+        for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"):
+            seen.update(path.relative_to(folder.parent).as_posix().encode() + b"\0" + path.read_bytes())
     key = seen.hexdigest()
 
     def trees() -> list[tuple[Path, str]]:
         tree = work / "migrator"
-        modules = source.migrator(folder, tree / MIGRATOR)
-        pycache.add(tree, {f"{MIGRATOR}/{name}": body for name, body in modules.items()}, python, python_key)
+        pycache.add(tree, ours(tree, DIST_PACKAGES), python, python_key)
         return [(tree, "")]
 
     return layers.kept("migrator", key, method, trees), key
+
+
+def ours(tree: Path, packages: str) -> dict[str, bytes]:
+    """Puts our packages into `tree`, and what starts them among the image's own, whose folder is `packages`; returns their modules."""
+    modules: dict[str, bytes] = {}
+    for name in OURS:
+        found = source.package(bundle.path(f"docker/{name}"), tree / _PLACE / name)
+        modules |= {f"{_PLACE}/{name}/{path}": body for path, body in found.items()}
+    (tree / packages).mkdir(parents=True, exist_ok=True)
+    (tree / _PLACE / "lastgood_inside" / START).replace(tree / packages / START)
+    return modules

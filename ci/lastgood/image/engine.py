@@ -101,4 +101,10 @@ def failure(error: str, current: str, text: str, file: str) -> str:
         (at for at, line in enumerate(text.splitlines(), start=1) if current and re.match(start, line.strip())), 0
     )
     place = f"{file}:{number}" if number else file
+    if "requires BuildKit" in error:
+        said = error.strip().splitlines()[0].partition(". ")[0]
+        return (
+            f"{place}: {f'`{current}`: ' if current else ''}{said}, and this machine's docker has none: install its buildx (the package "
+            "docker-buildx or docker-buildx-plugin), or write the step without it"
+        )
     return f"{place}: {f'`{current}`: ' if current else ''}{error.strip().splitlines()[0]}; mend it and build again"

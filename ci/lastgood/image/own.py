@@ -15,10 +15,10 @@ import re
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lastgood import bundle, platform, tar
+from lastgood import platform, tar
 from lastgood.cache import store
 from lastgood.config.project import ImageSettings
 from lastgood.errors import UsageError
@@ -29,6 +29,7 @@ from lastgood.image.built import Image, Order
 from lastgood.image.commit import Commit
 from lastgood.image.layers import Layer
 from lastgood.report.terminal import megabytes, step
+from lastgood.report.text import line
 
 LIMITS = (
     "the same commit need not give the same digest: base images move, and steps may fetch from the network",
@@ -40,8 +41,9 @@ _MANIFEST = "opt/lastgood/manifest.json"
 _EXEC = "opt/lastgood/exec.py"
 _STARTER = b"import os\nimport sys\n\nos.execvp(sys.argv[1], sys.argv[1:])\n"
 _ASK = (
-    "import sys, importlib.util as u; "
-    "print(sys.executable if u.find_spec('django') else '-'); sys.argv = ['migrator', *sys.argv[1:]]; "
+    "import os, site, sys, importlib.util as u; "
+    "print(sys.executable if u.find_spec('django') else '-'); "
+    "print(os.path.realpath(site.getsitepackages()[0])); sys.argv = ['migrator', *sys.argv[1:]]; "
     "import runpy; sys.stdout.flush(); u.find_spec('django') and runpy.run_module('migrator', run_name='__main__')"
 )
 
@@ -84,9 +86,9 @@ def build(root: Path, image: ImageSettings, application: Application, order: Ord
             name = str(image.dockerfile)
             environment = _environment(name, application.settings, saved.configuration)
             variables = environment | dict(application.variables)
-            python, manifest = _manifest(engine, name, application, order.commit, tag, variables, work)
+            python, packages, manifest = _manifest(engine, name, application, order.commit, tag, variables, work)
         with step("application"):
-            added = _migrator(work, manifest, image.compression)
+            added = _migrator(work, packages, manifest, image.compression)
     return _image(file, order, saved, environment, added, manifest, python)
 
 
@@ -138,11 +140,10 @@ def _layer(archive: tarfile.TarFile, name: str, diff_id: str, method: str, numbe
     return replace(found, name=f"own-{number}")
 
 
-def _tree(work: Path) -> Path:
-    tree = work / "added"
-    if not tree.exists():
-        source.migrator(bundle.path("docker/migrator"), tree / assemble.MIGRATOR)
-        (tree / _EXEC).write_bytes(_STARTER)
+def _tree(tree: Path, packages: str) -> Path:
+    """What is ours in the image whose Python finds its packages in the folder `packages`, written as `tree`."""
+    assemble.ours(tree, packages)
+    (tree / _EXEC).write_bytes(_STARTER)
     return tree
 
 
@@ -167,14 +168,14 @@ def _manifest(
     tag: str,
     environment: Mapping[str, str],
     work: Path,
-) -> tuple[str, bytes]:
-    """The path of the image's Python, and the manifest that it made of the project in the image, with these variables."""
+) -> tuple[str, str, bytes]:
+    """The image's Python, the folder of its packages, and the manifest that it made of the project in the image, with these variables."""
     added = io.BytesIO()
-    tar.write([(_tree(work), "")], work / "added.tar")
+    tar.write([(_tree(work / "asking", "opt/lastgood"), "")], work / "added.tar")
     added.write((work / "added.tar").read_bytes())
     arguments = ["-B", "-c", _ASK, "manifest", "--build", made_from.build, "--commit", made_from.sha]
     status, output, errors = _run(engine, tag, arguments, environment, added.getvalue(), file)
-    python, _, text = output.decode(errors="replace").partition("\n")
+    python, packages, text = [*output.decode(errors="replace").split("\n", 2), "", ""][:3]
     if python == "-":
         raise UsageError(f"the Python of {file} has no Django: install the requirements where its python3 finds them")
     if status or not text.strip():
@@ -183,7 +184,17 @@ def _manifest(
             f"making the manifest failed in the image of {file} with {application.settings}: {lines[-1]}; mend it, or "
             "set what it needs while building in [tool.lastgood.image.environment]"
         )
-    return python, text[text.index("{") :].encode()
+    return python, _packages(packages, file), text[text.index("{") :].encode()
+
+
+def _packages(said: str, file: str) -> str:
+    """The folder of the image's packages below its root. Raises UsageError where it said another thing."""
+    path = PurePosixPath(said)
+    if not path.is_absolute() or ".." in path.parts or len(path.parts) < 3:
+        raise UsageError(
+            f"the Python of {file} finds its packages in {line(said[:200])!r}, which is no folder of an image"
+        )
+    return path.relative_to("/").as_posix()
 
 
 def _run(
@@ -212,8 +223,8 @@ def _run(
     )
 
 
-def _migrator(work: Path, manifest: bytes, method: str) -> Layer:
-    tree = _tree(work)
+def _migrator(work: Path, packages: str, manifest: bytes, method: str) -> Layer:
+    tree = _tree(work / "added", packages)
     (tree / _MANIFEST).write_bytes(manifest)
     seen = hashlib.sha256()
     for path in sorted(tree.rglob("*")):

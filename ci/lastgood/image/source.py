@@ -91,7 +91,7 @@ def _checked_link(app: Path, name: str, known: set[str]) -> str:
     return link
 
 
-def migrator(folder: Path, target: Path) -> dict[str, bytes]:
-    """Copies the bundle's migrator to `target`; returns its modules."""
+def package(folder: Path, target: Path) -> dict[str, bytes]:
+    """Copies a package of the bundle to `target`; returns its modules."""
     shutil.copytree(folder, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     return {path.relative_to(target).as_posix(): path.read_bytes() for path in sorted(target.rglob("*.py"))}

@@ -41,10 +41,10 @@ def client(service: str, endpoint: str) -> Any:
     )
 
 
-def prepare(endpoint: str, project: str, values: Mapping[str, str]) -> dict[str, str]:
-    """Makes the network and the secrets where they are missing. Returns parameters of service.yml.
+def prepare(endpoint: str, project: str, values: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Makes the network and the secrets where they are missing. Returns parameters of service.yml, and the secrets' ARNs by name.
 
-    `values` are the secrets' contents by name: `database-url`, `migration-database-url` and `secret-key`.
+    `values` are the secrets' contents by name: `database-url`, `migration-database-url` and `secret-key` among them.
     """
     network = client("ec2", endpoint)
     networks = network.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
@@ -53,7 +53,7 @@ def prepare(endpoint: str, project: str, values: Mapping[str, str]) -> dict[str,
     names = sorted(subnet["SubnetId"] for subnet in subnets)[:2]
     manager = client("secretsmanager", endpoint)
     arns = {name: _secret(manager, f"lastgood/{project}/local/{name}", value) for name, value in values.items()}
-    return {
+    parameters = {
         "VpcId": identity,
         "Subnets": ",".join(names),
         "DatabaseSecret": arns["database-url"],
@@ -62,6 +62,7 @@ def prepare(endpoint: str, project: str, values: Mapping[str, str]) -> dict[str,
         "DesiredCount": DESIRED_COUNT,
         "HealthCheckGracePeriod": GRACE_PERIOD,
     }
+    return parameters, arns
 
 
 def _secret(manager: Any, name: str, value: str) -> str:

@@ -41,6 +41,7 @@ def _is_up(instance: Instance) -> bool:
     if (
         known is None
         or known.instance != instance.name
+        or not known.values
         or not virtualenv.is_current(instance.root / virtualenv.NAME)
         or (known.endpoint_url, known.site_url) != (instance.endpoint, instance.site)
         or f":{ports_.database_port}/" not in known.database_url
@@ -108,7 +109,14 @@ def _remember(instance: Instance, private: dict[str, str]) -> None:
     database = instance.project
     user = f"{database}:{private['database']}"
     url = f"postgresql://{user}@postgres:5432/{database}"
-    values = {"database-url": url, "migration-database-url": url, "secret-key": private["secret_key"]}
+    values = {
+        "database-url": url,
+        "migration-database-url": url,
+        "secret-key": private["secret_key"],
+        "database-user": database,
+        "database-password": private["database"],
+    }
+    parameters, arns = account.prepare(instance.endpoint, instance.project, values)
     cloud = LocalCloud(
         endpoint_url=instance.endpoint,
         registry=instance.registry,
@@ -118,7 +126,19 @@ def _remember(instance: Instance, private: dict[str, str]) -> None:
         database_url=f"postgresql://{user}@127.0.0.1:{instance.ports.database_port}/{database}",
         network=instance.prefix,
         instance=instance.name,
-        parameters=account.prepare(instance.endpoint, instance.project, values),
+        parameters=parameters,
+        values={
+            "database.host": "postgres",
+            "database.port": "5432",
+            "database.name": database,
+            "database.url": arns["database-url"],
+            "database.user": arns["database-user"],
+            "database.password": arns["database-password"],
+            "secret-key": arns["secret-key"],
+            "site.url": instance.site,
+            "site.host": "127.0.0.1",
+        },
+        secrets_file=str(instance.state / "secrets.toml"),
     )
     local_cloud.write(instance.state, cloud)
 

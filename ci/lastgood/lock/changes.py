@@ -11,9 +11,11 @@ from debian.debian_support import version_compare
 from lastgood.debian.locks import Lock, Package
 from lastgood.python import merge
 from lastgood.report import terminal
+from lastgood.report.terminal import counted
 from lastgood.report.text import cell
 
 _SECURITY = "debian-security"
+_NAMED = 3  # names in one reason
 
 
 @dataclass(frozen=True)
@@ -125,12 +127,18 @@ def _because(
     askers = sorted({asker for entry in entries for asker in entry.via})
     files = [asker.removeprefix("-r ") for asker in askers if asker.startswith("-r ")]
     others = [merge.normalised(asker.partition("[")[0]) for asker in askers if not asker.startswith("-")]
-    movers = [f"{one} ({_moved(old, new, one)})" for one in others if one in moved]
+    movers = [f"{one} ({_moved(old, new, one)})" for one in others if one in moved and one in old]
     if movers:
-        return f"moved with {', '.join(movers)}"
+        return f"moved with {_some(movers)}"
     if files:
         return f"asked for in {', '.join(files)}"
-    return f"needed by {', '.join(others)}" if others else "update"
+    return f"needed by {_some(others)}" if others else "update"
+
+
+def _some(names: list[str]) -> str:
+    """The first few of them: what half of a lock asks for would fill a page with its reason."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {counted(more, 'other')}" if more > 0 else "")
 
 
 def _moved(old: Mapping[str, list[merge.Entry]], new: Mapping[str, list[merge.Entry]], name: str) -> str:

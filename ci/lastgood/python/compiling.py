@@ -311,6 +311,9 @@ def explain(output: str, source: Source, platform: Platform, holders: Callable[[
     error = error or next(
         (line for line in lines if re.match(r"(\w+\.)*\w*(Error|Exception|Unavailable|Missing\w*)\b: ?", line)), None
     )
+    # What the linker says stands before what its callers make of it.
+    linking = r"(?:\S*/ld(?:\.\w+)?: )?.*(?:undefined reference to|relocation \S+ against|undefined symbol: |DSO missing from)"
+    error = next((line for line in lines if re.match(linking, line)), None) or error
     error = error or next((line for line in reversed(lines) if re.match(r"(error|ERROR): ", line)), None)
     cause = (error or ([line for line in lines if line] or ["it said nothing"])[-1]).replace(f"{_ROOT}/source/", "")
     if "No module named" in cause or "BackendUnavailable" in cause:

@@ -150,13 +150,28 @@ def _link_tools(folder: Path) -> None:
 def explain(output: str, cooldown: int = 0) -> str:
     """One sentence for what pip-compile could not do."""
     output = masked(output)
-    for rule in (_index_problem, _hash_problem, _build_problem, _version_problem):
+    for rule in (_git_problem, _index_problem, _hash_problem, _build_problem, _version_problem):
         said = rule(output, cooldown)
         if said:
             return said
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     tail = " / ".join(lines[-3:]) or "it said nothing"
     return f"requirements.in does not compile: {tail}; mend it and run `lastgood lock` again"
+
+
+def _git_problem(output: str, _cooldown: int) -> str | None:
+    found = re.search(
+        r"when git (?:clone|fetch|checkout|rev-parse)\b|Running command git (?:clone|fetch|checkout)\b", output
+    )
+    if not found or not re.search(r"^\W*(?:fatal|remote|error|ERROR): ", output, re.MULTILINE):
+        return None
+    place = re.search(r"Cloning (?:git\+)?(\S+)|git clone (?:-\S+ )*(\S+://\S+)", output)
+    said = re.findall(r"^\W*(?:fatal|remote): (.+)$", output, re.MULTILINE)
+    return (
+        f"requirements.in: git can't fetch {(place and (place[1] or place[2])) or 'what it names'} "
+        f"({said[0].strip() if said else 'it does not answer'}): mend its address or your access to it; better name a version that an "
+        "index has, for only files have hashes that a lock can keep"
+    )
 
 
 def _index_problem(output: str, cooldown: int) -> str | None:

@@ -49,6 +49,7 @@ class Release:
     """One attempt to run a build in an environment. `cause` says why it failed; `reason` why it was made.
 
     `undoes` are the numbers of the good releases that it takes back once it is good itself; `signed` says who had signed for the build.
+    `shape` is what its stack is made of, as config.tables.Shape writes it (empty: one web process): a way back to it brings that back, too.
     """
 
     number: int
@@ -63,11 +64,12 @@ class Release:
     undone: tuple[str, ...] = ()
     applied: tuple[str, ...] = ()
     undoes: tuple[int, ...] = ()
+    shape: str = ""
     signed: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able facts, the build's among them."""
-        own = {key: value for key, value in asdict(self).items() if key != "facts"}
+        own = {key: value for key, value in asdict(self).items() if key != "facts" and (key != "shape" or value)}
         lists = {"undone": list(self.undone), "applied": list(self.applied), "undoes": list(self.undoes)}
         return self.facts.as_dict() | own | lists
 

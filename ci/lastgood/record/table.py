@@ -6,6 +6,7 @@ environment#<name>        last-good           the newest good release
 environment#<name>        lock                who is deploying (lock.py)
 environment#<name>        unlock#<time>       a lock that a person took away, with the reason
 environment#<name>        operation           the newest request to the migration function
+environment#<name>        run#<time>#<task>   a one-off run (runs.py)
 build#<digest>            build               what a deploy needs to know of a build
 operation#<RequestId>     operation           the migration function's own (migration_resource/record.py)
 """
@@ -87,7 +88,15 @@ class Record:
         return found[:limit]
 
     def begin(
-        self, kind: str, facts: BuildFacts, *, who: str, reason: str, undoes: Iterable[int] = (), signed: str = ""
+        self,
+        kind: str,
+        facts: BuildFacts,
+        *,
+        who: str,
+        reason: str,
+        undoes: Iterable[int] = (),
+        signed: str = "",
+        shape: str = "",
     ) -> Release:
         """Writes the next release, `pending`. The caller holds the environment's lock.
 
@@ -97,7 +106,9 @@ class Record:
 
         newest = self.releases(limit=1)
         number = newest[0].number + 1 if newest else 1
-        release = Release(number, "pending", kind, facts, who, now(), reason, undoes=tuple(undoes), signed=signed)
+        release = Release(
+            number, "pending", kind, facts, who, now(), reason, undoes=tuple(undoes), signed=signed, shape=shape
+        )
         self.table.put_item(
             Item=release.as_dict() | {"pk": self.pk, "sk": _sk(number)}, ConditionExpression=Attr("pk").not_exists()
         )

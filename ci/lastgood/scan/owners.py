@@ -168,7 +168,7 @@ class Owners:
         return self._by_place(path, sha256)
 
     def _by_place(self, path: str, sha256: str) -> str:
-        if path.startswith("opt/lastgood/"):
+        if path.startswith("opt/lastgood/") or path.endswith("-packages/lastgood.pth"):
             return LASTGOOD
         if path.startswith("var/lib/dpkg/"):
             name = posixpath.basename(path).split(".")[0]

@@ -12,6 +12,7 @@ import random
 import re
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,6 +36,7 @@ NAMES = (
     "services.ecs:_cleanup_task_resources",
     "services.ecs:_services",
     "services.ecs:_task_ip",
+    "services.ecs:_iso",
     "services.ecs:_task_is_active",
     "services.ecs:_get_docker",
     "core.responses:request_scope",
@@ -97,6 +99,7 @@ class HealthChecks:
 
     def __init__(self) -> None:
         self._known: dict[Target, Health] = {}
+        self._why: dict[Target, str] = {}  # in AWS's words, of the last bad answer of each
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -107,6 +110,11 @@ class HealthChecks:
         """`initial`, `healthy` or `unhealthy`."""
         with self._lock:
             return self._known.get(target, Health()).state
+
+    def why(self, target: Target) -> str:
+        """What was wrong with the last bad answer."""
+        with self._lock:
+            return self._why.get(target, "Health checks failed")
 
     def states(self, group: str) -> dict[tuple[str, int], str]:
         """The state of each of the group's targets, by address and port."""
@@ -119,6 +127,8 @@ class HealthChecks:
         with self._lock:
             for target in [one for one in self._known if one[0] == group and one not in kept]:
                 del self._known[target]
+            for target in [one for one in self._why if one[0] == group and one not in kept]:
+                del self._why[target]
 
     def _run(self) -> None:
         with module("core.responses").request_scope(ACCOUNT, REGION):
@@ -136,23 +146,27 @@ class HealthChecks:
             self.keep_only(arn, targets)
             for target in targets:
                 key = (arn, str(target["Id"]), int(target["Port"]))
-                good = _ask(key[1], key[2], group)
+                wrong = _ask(key[1], key[2], group)
                 with self._lock:
-                    self._known[key] = after(self._known.get(key, Health()), good)
+                    self._known[key] = after(self._known.get(key, Health()), not wrong)
+                    if wrong:
+                        self._why[key] = wrong
 
 
-def _ask(address: str, port: int, group: Mapping[str, Any]) -> bool:
+def _ask(address: str, port: int, group: Mapping[str, Any]) -> str:
+    """Empty for a good answer, else what AWS says of such a one."""
     matcher = group.get("Matcher") or {}
     connection = http.client.HTTPConnection(address, port, timeout=TIMEOUT)
     try:
         path = group.get("HealthCheckPath") or "/"
         connection.request("GET", path, headers={"User-Agent": "ELB-HealthChecker/2.0", "Connection": "close"})
         status = connection.getresponse().status
-        return is_success(
-            status, str(matcher.get("HttpCode") or "200") if isinstance(matcher, Mapping) else str(matcher)
-        )
+        wanted = str(matcher.get("HttpCode") or "200") if isinstance(matcher, Mapping) else str(matcher)
+        return "" if is_success(status, wanted) else f"Health checks failed with these codes: [{status}]"
+    except TimeoutError:
+        return "Request timed out"
     except (OSError, http.client.HTTPException):
-        return False
+        return "Health checks failed"
     finally:
         connection.close()
 
@@ -247,12 +261,19 @@ def _install_stability(checks: HealthChecks) -> None:
         waits: Callable[[], bool] = lambda: ecs._task_is_active(task["taskArn"], task) and not is_healthy(service, task)  # noqa: E731
         while waits():
             if time.monotonic() > deadline:
-                return _replace_unhealthy(task)
+                return _replace_unhealthy(service, task)
             time.sleep(0.05)
         return original(key, task)
 
-    def _replace_unhealthy(task: Any) -> None:
+    def _replace_unhealthy(service: Any, task: Any) -> None:
         reason = "Task failed ELB health checks"
+        for place in service.get("loadBalancers") or ():
+            target = (place.get("targetGroupArn", ""), str(ecs._task_ip(task)), int(place.get("containerPort", 80)))
+            message = (
+                f"(service {service['serviceName']}) (task {task['taskArn'].rsplit('/', 1)[-1]}) (port {target[2]}) is unhealthy in "
+                f"(target-group {target[0]}) due to (reason {checks.why(target)})."
+            )
+            service["events"].insert(0, {"id": str(uuid.uuid4()), "createdAt": ecs._iso(), "message": message})
         _log.warning("%s: %s", task["taskArn"], reason)
         tasks.end(task)
         if ecs._mark_task_stopped(task["taskArn"], task, reason, "ServiceSchedulerInitiated"):
