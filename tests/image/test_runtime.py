@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from elftools.elf.elffile import ELFFile
 from lastgood.debian import chosen
 from lastgood.debian.stages import Stages
 from lastgood.image import runtime as module
@@ -128,3 +129,23 @@ def test_a_library_that_is_asked_for_stays() -> None:
     assert not (root / STDLIB / "dbm/sqlite3.pyc").is_file()
     assert not module._asked_for(root, "libsqlite3-0")
     assert module._asked_for(root, "libc6")
+
+
+def test_libraries_are_found_by_name_as_on_debian(tmp_path: Path) -> None:
+    """Against Debian's own ldconfig, of the same root; the newest where there are several, and nothing that is no library."""
+    root = runtime().root(native())
+    folder = root / native().libraries
+    names = sorted({path.name[3:].partition(".so")[0] for path in folder.glob("lib*.so*")})
+    ask = "import sys, json; from ctypes.util import find_library; print(json.dumps({n: find_library(n) for n in sys.argv[1:]}))"
+    done = Python(root).run(["-c", ask, *names, "nothing-like-it"], environment={})
+    found = json.loads(done.stdout)
+    assert found.pop("nothing-like-it") is None
+    for name, library in found.items():
+        dynamic = ELFFile((folder / library).open("rb")).get_section_by_name(".dynamic")
+        (soname,) = (tag.soname for tag in dynamic.iter_tags("DT_SONAME"))
+        assert library == soname, name
+    assert {name: found[name] for name in ("c", "z", "ssl")} == {
+        "c": "libc.so.6",
+        "z": "libz.so.1",
+        "ssl": "libssl.so.3",
+    }

@@ -43,6 +43,11 @@ def build(options: argparse.Namespace) -> None:
         shown.note(f"{image.build}, {megabytes(image.size)}")
         for limit in image.limits:
             say(f"· not guaranteed: {limit}")
+        for note in image.notes:
+            say(f"· {note}")
+    stale = _stale(project)
+    if stale:
+        say(f"· {stale}")
     if options.layout:
         from lastgood.image import layout
 
@@ -57,6 +62,22 @@ def build(options: argparse.Namespace) -> None:
     ]
     result(options, image.as_dict(), "\n".join([f"build {image.build}", *lines, image.digest]))
     return None
+
+
+def _stale(project: Project) -> str:
+    """What is wrong with the lock that was built from, if it is one of ours: the build is what it says, not what requirements.in does."""
+    from lastgood.errors import LastgoodError
+    from lastgood.lock.inputs import SOURCE
+    from lastgood.lock.python import PythonLock
+
+    lock = PythonLock.of(project)
+    if project.image.dockerfile or not (project.root / SOURCE).is_file():
+        return ""
+    try:
+        lock.check()
+    except LastgoodError as error:
+        return str(error)
+    return ""
 
 
 def _built(options: argparse.Namespace, project: Project) -> Image:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from lastgood import bundle
 from lastgood.cache import store
-from lastgood.image import built, dockerfile, layers, oci, owners, source, trace
+from lastgood.image import built, commit, dockerfile, layers, oci, owners, source, trace
 from lastgood.image.built import Image, Order
 from lastgood.image.layers import Layer
 from lastgood.image.materials import Materials
 from lastgood.platform import ALL, native
 from lastgood.python import pycache
 from lastgood.python.interpreter import Python
-from lastgood.report.terminal import megabytes, step
+from lastgood.report.terminal import counted, megabytes, step
+from lastgood.report.text import readable
 
+LEFT_OUT = "left-out.json"  # in a build's folder
 MIGRATOR = "opt/lastgood/migrator"
 
 
@@ -36,12 +40,35 @@ def build(materials: Materials, order: Order) -> Image:
                 tree, key = materials.dependencies.tree(platform), materials.dependencies.key(platform)
                 waiting[platform.name].append(pool.submit(_layer, materials, "dependencies", key, tree))
         with store.workspace(store.cache() / "work", f"{order.title}-") as work:
-            shared, manifest = _application(materials, order, work)
+            shared, manifest, made = _application(materials, order, work)
         with step("compress") as shown:
             parts = {name: [future.result() for future in futures] + shared for name, futures in waiting.items()}
             shown.note(megabytes(sum(layer.compressed for layer in next(iter(parts.values())))))
     described = dockerfile.read(bundle.path("docker/Dockerfile"), {"SETTINGS": materials.application.settings})
-    return built.write(order, parts, manifest, described)
+    left_out = {name: materials.dependencies.left_out(ALL[name]) for name in parts}
+    ignored = [name for name in commit.ignored(materials.application.folder) if name not in made]
+    body = json.dumps({"dependencies": left_out, "application": ignored}, indent=1)
+    store.write(order.state / "builds" / order.commit.build / LEFT_OUT, body.encode())
+    said = notes(next(iter(left_out.values())), ignored, made)
+    return built.write(order, parts, manifest, described, notes=(*materials.dependencies.unimportable(), *said))
+
+
+def notes(left_out: Mapping[str, Sequence[str]], ignored: Sequence[str], made: Sequence[str]) -> list[str]:
+    """What a person should know of files that are in the image or not: `left_out` of the dependencies by step, `ignored` by git, `made`."""
+    said = []
+    if made:
+        said.append(f"compiled {counted(len(made), 'translation')} that git has no .mo of: {_some(made)}")
+    if ignored:
+        said.append(f"left out of the application, as git ignores it: {_some(ignored)}")
+    if left_out:
+        kinds = ", ".join(f"{step} ({len(names):,})" for step, names in left_out.items())
+        said.append(f"left out of the dependencies: {kinds}; {LEFT_OUT} beside the build names every file")
+    return said
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(readable, names[:3])) + more
 
 
 def _layer(materials: Materials, name: str, key: str, tree: Path) -> Layer:
@@ -51,8 +78,8 @@ def _layer(materials: Materials, name: str, key: str, tree: Path) -> Layer:
     return replace(sealed, owners=owned if owned.is_file() else None)
 
 
-def _application(materials: Materials, order: Order, work: Path) -> tuple[list[Layer], bytes]:
-    """The layers that all platforms share, and the manifest: migrator, static files, application.
+def _application(materials: Materials, order: Order, work: Path) -> tuple[list[Layer], bytes, tuple[str, ...]]:
+    """The layers that all platforms share, the manifest, and what was compiled of translations: migrator, static files, application.
 
     What runs, runs on this machine's own platform, whether or not the image is for it.
     """
@@ -88,7 +115,7 @@ def _application(materials: Materials, order: Order, work: Path) -> tuple[list[L
 
         application = layers.kept("application", key, method, trees, once=False)
         shown.note(megabytes(application.compressed))
-    return [migrator, static, application], manifest
+    return [migrator, static, application], manifest, found.made
 
 
 def _migrator(work: Path, python: Python, python_key: str, method: str) -> tuple[Layer, str]:

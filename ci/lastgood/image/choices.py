@@ -196,8 +196,8 @@ def _asked(application: Application, python: Python, tree: Path) -> dict[str, An
         for name in commit.files(application.folder):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(application.folder / name, copy / name)
-        environment = application.environment(copy, tree / DIST_PACKAGES)
-        done = python.run(["-c", _ASK], environment=environment, cwd=copy)
+        environment = application.environment(copy)
+        done = python.run(["-c", _ASK], environment=environment, cwd=copy, packages=tree / DIST_PACKAGES)
     if done.returncode:
         return None
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from lastgood.errors import UsageError
-from lastgood.image import commit
+from lastgood.image import catalogues, commit
 from lastgood.report.text import readable
+
+_POINTER = re.compile(
+    rb"version https://git-lfs\.github\.com/spec/v1\n(ext-\S+ .*\n)*oid sha256:[0-9a-f]{64}\nsize \d+\n"
+)
 
 
 @dataclass(frozen=True)
 class Source:
-    """What was copied: path below the app folder → a sha256 of it, and the bytes of what is to be compiled."""
+    """What was copied: path below the app folder → a sha256 of it, and the bytes of what is to be compiled. `made` names what git lacks."""
 
     files: dict[str, str]
     modules: dict[str, bytes]
     digest: str
+    made: tuple[str, ...] = ()
 
 
 def signature(folder: Path) -> str:
@@ -33,9 +39,10 @@ def signature(folder: Path) -> str:
 
 
 def copy(app: Path, target: Path) -> Source:
-    """Copies what git knows of the folder `app` to `target`.
+    """Copies what git knows of the folder `app` to `target`, and compiles the translations that git does not have compiled.
 
-    Raises UsageError for a name that is not UTF-8 and for a link that leads out of the folder, or to what git does not know.
+    Raises UsageError for a name that is not UTF-8, for a link that leads out of the folder, or to what git does not know, and for a pointer
+    in place of a file.
     """
     names = commit.files(app)
     folders = {parent.as_posix() for name in names for parent in PurePosixPath(name).parents}
@@ -55,6 +62,11 @@ def copy(app: Path, target: Path) -> Source:
             body, mode = os.fsencode(link), "link"
         else:
             body = origin.read_bytes()
+            if _POINTER.fullmatch(body) and commit.of_lfs(origin):
+                raise UsageError(
+                    f"{app.name}/{readable(name)} is a pointer of Git LFS and not the file: run `git lfs pull` (in the workflows, "
+                    "`lfs: true`)"
+                )
             copied.write_bytes(body)
             executable = origin.stat().st_mode & 0o100
             copied.chmod(0o755 if executable else 0o644)
@@ -63,7 +75,9 @@ def copy(app: Path, target: Path) -> Source:
                 modules[name] = body
         files[name] = hashlib.sha256(body).hexdigest()
         seen.update(f"{name}\0{mode}\0{files[name]}\n".encode())
-    return Source(files, modules, seen.hexdigest())
+    compiled = catalogues.add(target, files)
+    seen.update(repr(sorted(compiled.items())).encode())
+    return Source(files | compiled, modules, seen.hexdigest(), tuple(compiled))
 
 
 def _check_name(app: Path, name: str) -> None:

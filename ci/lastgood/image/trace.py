@@ -27,7 +27,7 @@ from lastgood.errors import UsageError
 from lastgood.image.application import Application
 from lastgood.python.interpreter import DIST_PACKAGES, Python
 
-RECIPE = 2
+RECIPE = 3
 _KEPT = 32  # results with the same names and dependencies; the oldest go first
 
 # Runs with the project on its path. argv: where the answer goes. It says what was done last, so that an error can be placed.
@@ -195,8 +195,9 @@ def _hash(path: Path) -> str:
 def _run(work: Work, place: Path) -> dict[str, list[str]]:
     file = place / "answer.json"
     app = place / "app"
-    path = (app, bundle.path("docker/migrator").parent, work.tree / DIST_PACKAGES)
-    done = work.python.run(["-c", _PROGRAM, str(file)], environment=work.application.environment(*path), cwd=app)
+    environment = work.application.environment(app, bundle.path("docker/migrator").parent)
+    packages = work.tree / DIST_PACKAGES
+    done = work.python.run(["-c", _PROGRAM, str(file)], environment=environment, cwd=app, packages=packages)
     facts: dict[str, list[str]] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if done.returncode or "target" not in facts:
         lines = [line for line in (done.stderr + done.stdout).strip().splitlines() if line.strip()]

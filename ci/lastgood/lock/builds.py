@@ -62,6 +62,7 @@ def lock(tools: Tools, texts: Mapping[str, str], existing: str, work: Path, upgr
     asked = _asked(tools, sources, folder)
     if not asked.keys() <= wanted.keys():
         text = _compiled(tools, folder, asked | wanted, upgrade)
+    tools.sources(text, platform.native(), work / "sources-of-builds", fetch=False)
     return _HEAD.format(names=", ".join(source.shown for source in sources)) + text
 
 
@@ -69,8 +70,7 @@ def _sources(tools: Tools, texts: Mapping[str, str], work: Path) -> list[Source]
     found: dict[str, Source] = {}
     for name, text in texts.items():
         compiled = {entry.name: entry for entry in merge.entries(text) if " @ " not in entry.spec}
-        versions = {entry.name: entry.version for entry in compiled.values()}
-        files = tools.sources(versions, platform.ALL[name], work / f"sources-{platform.ALL[name].debian}")
+        files = tools.sources(text, platform.ALL[name], work / f"sources-{platform.ALL[name].debian}")
         for one, file in files.items():
             if one not in found:
                 found[one] = _unpacked(compiled[one], file, work / "builds")

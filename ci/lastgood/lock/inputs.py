@@ -11,70 +11,70 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lastgood.errors import UsageError
+from lastgood.python import requirements
 from lastgood.python.interpreter import VERSION
 
 # Counted up whenever another lock comes from the same inputs.
-RECIPE = 1
+RECIPE = 2
 SOURCE = "requirements.in"
 _TOOLS = ("pip", "pip-tools")
-_INCLUDE = re.compile(r"^\s*(-r|-c|--requirement|--constraint)(?:\s*=\s*|\s+|(?<=-[rc]))(.+?)\s*$")
-_COMMENT = re.compile(r"(^|\s)#.*$")
 _RECORDED = re.compile(r"^# (inputs|content): sha256:([0-9a-f]{64})$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The requirement files by their paths below the project's root, and the sha256 of all inputs."""
+    """The texts of the requirement files by their paths below the project's root, and the sha256 of all that they and the settings mean."""
 
-    files: dict[str, bytes]
+    files: dict[str, str]
     digest: str
 
 
 def read(root: Path, platforms: Iterable[str], cooldown: int) -> Inputs:
     """Reads requirements.in below `root` and every file that it includes. `platforms` and `cooldown` (days) are settings of the lock.
 
-    Raises UsageError naming file and line for one that can't be read."""
+    Raises UsageError naming file and line for one that can't be read, or says what it may not (`python.requirements`).
+    """
     source = root / SOURCE
     if not source.is_file():
         raise UsageError(f"{source} does not exist: list what the image needs there, one requirement a line")
-    files: dict[str, bytes] = {}
-    waiting = [SOURCE]
+    files: dict[str, str] = {}
+    waiting = [(SOURCE, False)]
     while waiting:
-        name = waiting.pop()
+        name, constraints = waiting.pop()
         if name not in files:
-            files[name] = (root / name).read_bytes()
-            waiting += list(_included(root, name, files[name]))
+            files[name] = requirements.text(name, (root / name).read_bytes())
+            waiting += list(_included(root, name, files[name], constraints))
     settings = {
         "recipe": RECIPE,
         "python": VERSION,
         "platforms": sorted(platforms),
         "cooldown": cooldown,
         "tools": {tool: importlib.metadata.version(tool) for tool in _TOOLS},
-        "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        "files": {name: requirements.meaning(body) for name, body in files.items()},
     }
     return Inputs(files, hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest())
 
 
-def _included(root: Path, name: str, content: bytes) -> Iterator[str]:
-    try:
-        lines = content.decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{name} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8") from None
-    for number, line in enumerate(lines, start=1):
-        found = _INCLUDE.match(_COMMENT.sub("", line))
-        if not found:
-            continue
-        where, wanted = f"{name}:{number}", found.group(2)
-        if "://" in wanted:
-            raise UsageError(
-                f"{where} includes an address, whose content the lock could not answer for: keep a copy in the project"
-            )
-        file = (root / name).parent.joinpath(wanted).resolve()
-        if not file.is_relative_to(root.resolve()):
-            raise UsageError(f"{where} includes {wanted}, which lies outside the project: keep a copy in the project")
-        if not file.is_file():
-            raise UsageError(f"{where} includes {wanted}, which does not exist: mend the line or add the file")
-        yield file.relative_to(root.resolve()).as_posix()
+def _included(root: Path, name: str, body: str, constraints: bool) -> Iterator[tuple[str, bool]]:
+    """(path below `root`, whether it constrains) of the files that the file `name` includes. Raises UsageError for what it may not say."""
+    for line in requirements.lines(name, body, root):
+        if line.hashes and not constraints:
+            raise UsageError(f"{line.where} names a hash, and the lock takes those of the index: remove it")
+        for option, wanted in line.options:
+            if option not in ("--requirement", "--constraint"):
+                continue
+            if "://" in wanted:
+                raise UsageError(
+                    f"{line.where} includes an address, whose content the lock could not answer for: keep a copy in the project"
+                )
+            file = (root / name).parent.joinpath(wanted).resolve()
+            if not file.is_relative_to(root.resolve()):
+                raise UsageError(
+                    f"{line.where} includes {wanted}, which lies outside the project: keep a copy in the project"
+                )
+            if not file.is_file():
+                raise UsageError(f"{line.where} includes {wanted}, which does not exist: mend the line or add the file")
+            yield file.relative_to(root.resolve()).as_posix(), constraints or option == "--constraint"
 
 
 def header(digest: str, body: str, builds: str) -> str:
@@ -92,8 +92,8 @@ def header(digest: str, body: str, builds: str) -> str:
 
 
 def content(body: str, builds: str) -> str:
-    """The sha256 of what was compiled, which tells a lock that was edited."""
-    return hashlib.sha256(json.dumps([body, builds]).encode()).hexdigest()
+    """The sha256 of what was compiled, which tells a lock that was edited: its lines, not their endings nor the comments."""
+    return hashlib.sha256(json.dumps([*map(requirements.meaning, (body, builds))]).encode()).hexdigest()
 
 
 def recorded(text: str) -> tuple[str | None, str | None, str]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lastgood.config.project import BUILDS, REQUIREMENTS, Project
-from lastgood.errors import Refused, UsageError
+from lastgood.errors import Refused
 from lastgood.lock import inputs
 from lastgood.lock.inputs import Inputs
-from lastgood.python import merge
+from lastgood.python import merge, requirements
 from lastgood.python.interpreter import Python
 
 
@@ -79,7 +79,7 @@ class PythonLock:
                     f"{name}: {invented}, which no file of it at the index has: find out who wrote it, restore the file from git, and run "
                     "`lastgood lock`"
                 )
-        if _bare(after.lock) != _bare(now.lock) or _bare(after.builds) != _bare(now.builds):
+        if (_bare(after.lock), _bare(after.builds)) != (_bare(now.lock), _bare(now.builds)):
             raise Refused(
                 f"{REQUIREMENTS} is stale: run `lastgood lock` and commit it; the difference is\n{_difference(now, after)}"
             )
@@ -113,7 +113,7 @@ class PythonLock:
                 folder = work / one.replace("/", "-")
                 for path, content in found.files.items():
                     (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                    (folder / path).write_bytes(content)
+                    (folder / path).write_text(content, encoding="utf-8")
                 if existing and upgrade is not None:
                     kept = merge.written(merge.of_platform(existing, platform.ALL[one]))
                     (folder / REQUIREMENTS).write_text(kept, encoding="utf-8")
@@ -123,7 +123,7 @@ class PythonLock:
             names = self.platforms
             texts = dict(zip(names, parallel.each(compile_for, names, len(names)), strict=True))
             body = merge.merged(texts)
-            _no_secrets(body)
+            requirements.locked(REQUIREMENTS, body)
             build_text = builds.lock(tools, texts, kept_builds, work, flags)
         return Compiled(inputs.header(found.digest, body, build_text) + body, build_text)
 
@@ -147,9 +147,8 @@ def _invented(old: str, new: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """A lock without its header, and without hashes, which `_invented` has compared: the index may have more of them by now."""
-    body = inputs.recorded(text)[2] if text else ""
-    return re.sub(r"(?: \\\n    --hash=sha256:[0-9a-f]{64})+$", "", body, flags=re.MULTILINE)
+    """What a lock means, without hashes, which `_invented` has compared: the index may have more of them by now."""
+    return re.sub(r" --hash=sha256:[0-9a-f]{64}", "", requirements.meaning(text))
 
 
 def _difference(before: Compiled, after: Compiled) -> str:
@@ -159,20 +158,8 @@ def _difference(before: Compiled, after: Compiled) -> str:
     return "\n".join(lines[:60])
 
 
-def _no_secrets(body: str) -> None:
-    from lastgood.report.text import masked, names_user
-
-    for line in body.splitlines():
-        if names_user(line):
-            named = masked(line).removesuffix("\\").strip()
-            raise UsageError(
-                f"{inputs.SOURCE} asks for {named} by an address that holds a user or password, which would stand in the lock: leave them "
-                "out (pip reads them from netrc or its keyring)"
-            )
-
-
 def _text(file: Path) -> str:
-    return file.read_text(encoding="utf-8") if file.is_file() else ""
+    return requirements.text(file.name, file.read_bytes()) if file.is_file() else ""
 
 
 def _write(file: Path, text: str) -> None:

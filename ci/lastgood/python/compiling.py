@@ -25,7 +25,7 @@ from lastgood.debian import contents, mirror
 from lastgood.debian.stages import Stages
 from lastgood.errors import UsageError
 from lastgood.platform import Platform, native
-from lastgood.python import fetch
+from lastgood.python import fetch, locked
 from lastgood.python.interpreter import VERSION
 from lastgood.python.sources import Source, unpack
 
@@ -245,7 +245,7 @@ def _tools(lock: Path) -> Path:
     """The wheels of the build requirements, for this machine's platform."""
 
     def make(folder: Path) -> None:
-        left = fetch.download(lock, native(), folder)
+        left = fetch.download(lock, locked.read(lock, native()), native(), folder)
         if left:
             raise UsageError(
                 f"{left[0].name}, which it takes to build, has no wheel itself: choose another version of it in {lock}"

@@ -29,11 +29,6 @@ null = os.open(os.devnull, os.O_RDWR)
 for number in (0, 1, 2):
     os.dup2(null, number)
 sys.argv = ["python"]
-try:
-    import ctypes.util
-    ctypes.util.find_library = lambda name: None  # what it says in an image, which has no ldconfig and no compiler to ask
-except ImportError:
-    pass
 
 def forked(function):
     read, write = os.pipe()
@@ -160,8 +155,10 @@ def survey(tree: Path, python: Python, by_owner: Mapping[str, list[str]]) -> dic
     def work(share: list[list[str]]) -> list[tuple[str, str | None]]:
         given = {"modules": share, "django": (top / "django").is_dir(), "applications": applications}
         with tempfile.TemporaryDirectory(prefix="lastgood-imports-") as home:
-            environment = {"PYTHONPATH": str(top), "HOME": home, "TMPDIR": home, "AWS_EC2_METADATA_DISABLED": "true"}
-            done = python.run(["-c", _IMPORT], environment=environment, cwd=Path(home), given=json.dumps(given))
+            environment = {"HOME": home, "TMPDIR": home, "AWS_EC2_METADATA_DISABLED": "true"}
+            done = python.run(
+                ["-c", _IMPORT], environment=environment, cwd=Path(home), given=json.dumps(given), packages=top
+            )
         if done.returncode:
             lines = (done.stderr.strip() or "it said nothing").splitlines()
             raise UsageError(f"the image's Python can't import what is installed: {lines[-1]}; see `lastgood doctor`")
@@ -208,6 +205,32 @@ def check(before: Mapping[str, str | None], after: Mapping[str, str | None], by_
             f"{name} of {owners[name]} can't be imported once the image is trimmed ({short}): add {json.dumps(advice)} to keep in "
             "[tool.lastgood.image] and build again"
         )
+
+
+# What a module says that wants a project's settings, which the proof does not have.
+_UNCONFIGURED = re.compile(r"ImproperlyConfigured|AppRegistryNotReady|INSTALLED_APPS|SETTINGS")
+
+
+def unimportable(failed: Mapping[str, str], by_owner: Mapping[str, list[str]]) -> list[str]:
+    """A sentence for each distribution that can't be imported by its own name, of {module: error} of what fails."""
+    said = []
+    for owner, names in by_owner.items():
+        broken = [
+            name for name in names if "." not in name and name in failed and not _UNCONFIGURED.search(failed[name])
+        ]
+        if broken:
+            error = re.sub(rf"[^\s'\"]*/{re.escape(DIST_PACKAGES)}/", "", failed[broken[0]].splitlines()[0])[:300]
+            advice = (
+                "add the Debian package that has the library to packages in [tool.lastgood.image]"
+                if re.search(r"OSError|cannot (load|open)|\.so\b|librar", error)
+                else "add what it asks for to requirements.in"
+                if "ModuleNotFoundError" in error
+                else "see whether your project imports it"
+            )
+            said.append(
+                f"{broken[0]} of {owner.removeprefix('python:')} can't be imported in the image ({error}): {advice}"
+            )
+    return said
 
 
 def missing(before: Mapping[str, str | None], names: Mapping[str, str]) -> list[str]:

@@ -7,12 +7,15 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from packaging.utils import canonicalize_name
 
 from lastgood import platform
 from lastgood.cache import store
 from lastgood.errors import UsageError
+from lastgood.python import indexes, requirements
 from lastgood.python.interpreter import VERSION, Python
 from lastgood.report.text import masked
 
@@ -29,21 +32,43 @@ _machine = os.environ["LASTGOOD_MACHINE"]
 _uname = os.uname
 os.uname = lambda: os.uname_result((*_uname()[:4], _machine))
 """
-# Asks pip's own finder, with its own settings, which of the locked versions have no file that runs here as it is, and fetches the source
-# of those by pip's own session. Nothing of it is run: `pip download` would build.
+# Asks pip's own finder which of the locked versions have no file that runs here as it is, and fetches the source of those by pip's own
+# session. Nothing of it is run: `pip download` would build. And it says of which names two indexes have files that are not the same, as
+# [name, index, index]: one of the two may be a stranger's.
 _FINDER = """\
-import json, shutil, sys
+import hashlib, json, shutil, sys
 from pathlib import Path
 from piptools.repositories import PyPIRepository
 from piptools.repositories.pypi import open_local_or_remote_file
 folder = Path(sys.argv[2])
-repository = PyPIRepository([], cache_dir=sys.argv[1])
-for name, version in json.loads((folder / "wanted.json").read_text()).items():
-    same = [one.link for one in repository.find_all_candidates(name) if str(one.version) == version]
-    if same and not any(link.is_wheel for link in same):
+wanted = json.loads((folder / "wanted.json").read_text())
+repository = PyPIRepository(["--no-binary", ",".join(wanted["from_source"])] if wanted["from_source"] else [], cache_dir=sys.argv[1])
+def digest(link):
+    if link.hash_name == "sha256":
+        return link.hash
+    return hashlib.sha256(Path(link.file_path).read_bytes()).hexdigest() if link.is_file else link.url
+def strangers(candidates):
+    found = {}
+    for link in (one.link for one in candidates):
+        page = str(link.comes_from or link.url).rstrip("/").rpartition("/")[0]
+        found.setdefault(page, {})[link.filename] = link
+    (first, has), *others = found.items()
+    for other, files in others:
+        same = [digest(files[name]) == digest(has[name]) for name in has.keys() & files.keys()]
+        if not same or not all(same):
+            return [first, other]
+clashes = []
+for name, version in wanted["versions"].items():
+    candidates = repository.find_all_candidates(name)
+    clash = strangers(candidates) if candidates else None
+    if clash:
+        clashes.append([name, *clash])
+    same = [one.link for one in candidates if str(one.version) == version]
+    if wanted["fetch"] and same and not any(link.is_wheel for link in same):
         (folder / name).mkdir()
         with open_local_or_remote_file(same[0], repository.session) as source, (folder / name / same[0].filename).open("wb") as target:
             shutil.copyfileobj(source.stream, target)
+print(json.dumps(clashes))
 """
 # Asks a build what it needs, as PEP 517 has it.
 _BUILD = """\
@@ -80,15 +105,29 @@ class Tools:
                 output = "".join(line for line in asked.stderr.splitlines(keepends=True) if "WARNING" in line) + output
             raise UsageError(explain(output, self._cooldown))
 
-    def sources(self, versions: Mapping[str, str], one: platform.Platform, folder: Path) -> dict[str, Path]:
-        """Of {name: version} those that have only a source for this Python and platform: {name: its file, fetched below `folder`}."""
+    def sources(self, text: str, one: platform.Platform, folder: Path, *, fetch: bool = True) -> dict[str, Path]:
+        """What a lock's `text` names that has, or shall have, only a source for this Python and platform: {name: its file, below `folder`}.
+
+        Raises UsageError for a name that two indexes have, unless what one has is the other's: whoever may write to one of them could
+        otherwise get in. Without `fetch` that is all that is done.
+        """
+        lines = requirements.locked("the lock", text)
+        named = [line.requirement for line in lines if line.requirement and not line.requirement.url]
+        versions = {str(canonicalize_name(each.name)): next(iter(each.specifier)).version for each in named}
         folder.mkdir()
-        (folder / "wanted.json").write_text(json.dumps(dict(versions)), encoding="utf-8")
+        wanted = {"versions": versions, "from_source": sorted(requirements.from_source(lines)), "fetch": fetch}
+        (folder / "wanted.json").write_text(json.dumps(wanted), encoding="utf-8")
         done = self._run(
             [str(self._work / "finder.py"), str(store.cache() / "pip-tools"), str(folder)], one, self._work
         )
         if done.returncode:
             raise UsageError(explain(done.stderr + done.stdout, self._cooldown))
+        for name, *places in json.loads(done.stdout.splitlines()[-1]):
+            raise UsageError(
+                f"{name} is at two indexes that pip's settings name, with different files ({masked(' and '.join(places))}): who has the "
+                "name at one of them could get into the image; name one index for all that has both (a proxy), or take a name that only "
+                "yours has"
+            )
         return {file.parent.name: file for file in folder.glob("*/*")}
 
     def install(self, lock: Path, target: Path) -> None:
@@ -113,12 +152,15 @@ class Tools:
         self, arguments: Iterable[str], one: platform.Platform, cwd: Path, packages: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         folders = [*([str(packages)] if packages else ()), str(self._folder)]
-        environment = _settings() | {
-            "HOME": os.environ.get("HOME", "/"),
-            "PIP_CACHE_DIR": str(store.cache() / "pip"),
-            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-            "CUSTOM_COMPILE_COMMAND": "lastgood lock",
-        }
+        environment = (
+            {"HOME": "/"}
+            | indexes.settings()
+            | {
+                "PIP_CACHE_DIR": str(store.cache() / "pip"),
+                "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+                "CUSTOM_COMPILE_COMMAND": "lastgood lock",
+            }
+        )
         if one != platform.native():
             folders.insert(0, str(self._work / "other-machine"))
             environment["LASTGOOD_MACHINE"] = one.machine
@@ -126,15 +168,6 @@ class Tools:
             environment["PIP_UPLOADED_PRIOR_TO"] = f"P{self._cooldown}D"
         environment["PYTHONPATH"] = os.pathsep.join(folders)
         return self._python.run(list(arguments), environment=environment, cwd=cwd)
-
-
-def _settings() -> dict[str, str]:
-    """What pip needs of this machine: its indexes and certificates, by the variables and files that pip itself reads."""
-    return {
-        key: value
-        for key, value in os.environ.items()
-        if key.startswith(("PIP_", "SSL_", "REQUESTS_", "NETRC", "XDG_CONFIG_")) or "proxy" in key.lower()
-    }
 
 
 def _link_tools(folder: Path) -> None:
