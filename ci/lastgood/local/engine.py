@@ -43,19 +43,17 @@ class Machine:
 def connect() -> Any:
     """The client of the engine that answers (DOCKER_HOST or the usual socket), or None."""
     from docker.client import DockerClient
+    from docker.constants import MINIMUM_DOCKER_API_VERSION
     from docker.errors import DockerException
 
-    client = None
     try:
-        client = DockerClient.from_env(timeout=120)
-        client.ping()
-    except DockerException:
-        if client is not None:
-            client.close()
+        # With a version it asks nothing while it is made: one that asks for the version and fails would leave its socket open.
+        asking = DockerClient.from_env(timeout=120, version=MINIMUM_DOCKER_API_VERSION)
+        with contextlib.closing(asking):
+            asking.ping()
+        return DockerClient.from_env(timeout=120)
+    except (DockerException, OSError):
         return None
-    except OSError:
-        return None
-    return client
 
 
 def ensure(machine: Machine | None = None) -> Any:
