@@ -17,6 +17,8 @@ from threading import Thread
 from typing import ClassVar
 
 import pytest
+from lastgood import cli
+from lastgood.cache import store
 from lastgood.config import project
 from lastgood.config.project import Project
 from lastgood.debian import chosen
@@ -462,6 +464,37 @@ def test_a_private_index_is_used_and_not_leaked(shop: Project, wheels: Path, ind
         "with upload-time, PEP 700): use an index that does, or remove the key"
     )
     assert index not in (shop.root / "requirements.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("index")
+def test_an_indexes_password_is_left_nowhere(
+    shop: Project, wheels: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Neither by lock nor by what a build fetches; and what was fetched needs no index any more."""
+    wheel(wheels, "inhouse")
+    (shop.root / "requirements.in").write_text("inhouse\n", encoding="utf-8")
+    assert cli.main(["lock", "--project", str(shop.root)]) == 0
+    assert cli.main(["build", "--fetch", "--project", str(shop.root)]) == 0
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/gone")
+    assert cli.main(["build", "--fetch", "--project", str(shop.root)]) == 0
+    said = "".join(capfd.readouterr())
+    assert "secret" not in said
+    places = [
+        shop.root,
+        store.cache() / "pip",
+        store.cache() / "pip-tools",
+        *(store.cache() / "dependencies").glob("whole-*"),
+    ]
+    young = [
+        file
+        for place in places
+        for file in place.rglob("*")
+        if file.is_file() and file.stat().st_mtime > (shop.root / "pyproject.toml").stat().st_mtime
+    ]
+    assert len(young) > 3
+    for file in young:
+        assert not re.search(rb"someone:secret|c29tZW9uZTpzZWNyZXQ", file.read_bytes()), file
 
 
 @pytest.mark.slow

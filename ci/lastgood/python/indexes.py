@@ -48,6 +48,6 @@ def _pip(environment: tuple[tuple[str, str], ...]) -> dict[str, str]:
     found = {}
     for section in _SECTIONS:
         for name in _WHERE:
-            if f"{section}.{name}" in known:
+            if known.get(f"{section}.{name}"):  # one that is empty counts for pip as none
                 found[f"PIP_{name.upper().replace('-', '_')}"] = " ".join(known[f"{section}.{name}"].split())
     return found
