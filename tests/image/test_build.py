@@ -444,6 +444,61 @@ def test_a_settings_module_that_does_not_import(make_project: MakeProject) -> No
     )
 
 
+def test_a_style_sheet_that_names_a_file_that_is_not_there(make_project: MakeProject) -> None:
+    """What Django says before the error is which one it is; the error itself names the missing file alone."""
+    settings = FILES["web/shop/settings.py"] + (
+        "STORAGES = {'staticfiles': {'BACKEND': 'django.contrib.staticfiles.storage.ManifestStaticFilesStorage'}}\n"
+    )
+    style = "a {}\n/*# sourceMappingURL=style.css.map */\n"
+    said = refusal(
+        make_project(changed=small({"web/shop/settings.py": settings, "web/shop/static/shop/style.css": style}))
+    )
+    assert said.startswith(
+        "collecting static files failed in the image's Python with shop.settings: Post-processing 'shop/style.css' failed! "
+    )
+    assert "The file 'shop/style.css.map' could not be found" in said
+    assert said.endswith(ENVIRONMENT)
+
+
+def test_what_the_checkout_has_is_in_the_image_or_said(make_project: MakeProject) -> None:
+    """And of the whole build: submodules and translations are in it, what git ignores and what was trimmed is named."""
+    shop = make_project(changed=small({".gitignore": ".lastgood/\n*.mo\nmade/\n"}))
+    environment = os.environ | {name: "a@b.c" for name in ("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME")}
+    environment |= {name: "a@b.c" for name in ("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL")}
+
+    def git(folder: Path, *arguments: str) -> None:
+        command = ["git", "-C", str(folder), "-c", "protocol.file.allow=always", *arguments]
+        subprocess.run(command, check=True, env=environment, capture_output=True)
+
+    library = shop.root.parent / "library"
+    library.mkdir()
+    (library / "points.py").write_text("POINTS = 3\n", encoding="utf-8")
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
+        git(library, *arguments)
+    git(shop.root, "submodule", "--quiet", "add", str(library), "web/vendor")
+    folder = shop.app / "shop/locale/de/LC_MESSAGES"
+    folder.mkdir(parents=True)
+    header = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=UTF-8\\n"\n'
+    (folder / "django.po").write_text(f'{header}\nmsgid "x"\nmsgstr "y"\n', encoding="utf-8")
+    git(shop.root, "add", "-A")
+    git(shop.root, "commit", "-qm", "two")
+    (shop.app / "made").mkdir()
+    (shop.app / "made/bundle.js").touch()
+    image = builder.build(shop)
+    found = files(image)
+    assert found["app/vendor/points.py"] == b"POINTS = 3\n"
+    assert found["app/shop/locale/de/LC_MESSAGES/django.mo"].startswith(b"\xde\x12\x04\x95")
+    assert "app/made/bundle.js" not in found
+    assert image.notes[:2] == (
+        "compiled 1 translation that git has no .mo of: shop/locale/de/LC_MESSAGES/django.mo",
+        "left out of the application, as git ignores it: made/",
+    )
+    assert image.notes[2].startswith("left out of the dependencies: programs, notes of pip (")
+    left_out = json.loads((image.folder / "left-out.json").read_text(encoding="utf-8"))
+    assert left_out["application"] == ["made/"]
+    assert builder.last(shop.state) == image
+
+
 def test_a_settings_module_that_does_not_exist(make_project: MakeProject) -> None:
     toml = small({})["pyproject.toml"].replace("shop.settings", "shop.config")
     assert refusal(make_project(changed=small({"pyproject.toml": toml}))) == (

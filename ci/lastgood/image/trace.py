@@ -26,6 +26,7 @@ from lastgood.cache import store
 from lastgood.errors import UsageError
 from lastgood.image.application import Application
 from lastgood.python.interpreter import DIST_PACKAGES, Python
+from lastgood.report.text import masked
 
 RECIPE = 3
 _KEPT = 32  # results with the same names and dependencies; the oldest go first
@@ -202,7 +203,9 @@ def _run(work: Work, place: Path) -> dict[str, list[str]]:
     if done.returncode or "target" not in facts:
         lines = [line for line in (done.stderr + done.stdout).strip().splitlines() if line.strip()]
         doing = facts.get("failed", "collecting static files")
-        cause = str(facts.get("cause") or (lines or ["it said nothing"])[-1]).replace(f"{place}/", "")
+        last = str(facts.get("cause") or (lines.pop() if lines else "it said nothing"))
+        # What stands before it names what it is about, as "Post-processing 'shop/style.css' failed!".
+        cause = masked(" ".join([*lines[:3], last])).replace(f"{place}/", "")
         raise UsageError(
             f"{doing} failed in the image's Python with {work.application.settings}: {cause}; mend it, or set what it needs while building "
             "in [tool.lastgood.image.environment]"
