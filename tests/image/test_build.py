@@ -463,8 +463,8 @@ def test_a_style_sheet_that_names_a_file_that_is_not_there(make_project: MakePro
 def test_what_the_checkout_has_is_in_the_image_or_said(make_project: MakeProject) -> None:
     """And of the whole build: submodules and translations are in it, what git ignores and what was trimmed is named."""
     shop = make_project(changed=small({".gitignore": ".lastgood/\n*.mo\nmade/\n"}))
-    environment = os.environ | {name: "a@b.c" for name in ("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME")}
-    environment |= {name: "a@b.c" for name in ("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL")}
+    environment = os.environ | dict.fromkeys(("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"), "a@b.c")
+    environment |= dict.fromkeys(("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"), "a@b.c")
 
     def git(folder: Path, *arguments: str) -> None:
         command = ["git", "-C", str(folder), "-c", "protocol.file.allow=always", *arguments]
