@@ -10,12 +10,13 @@ from lastgood.debian.stages import Stages
 from lastgood.errors import UsageError
 from lastgood.image.runtime import Runtime
 from lastgood.python import imports
-from lastgood.python.interpreter import DIST_PACKAGES, Python
+from lastgood.python.contained import Contained
+from lastgood.python.interpreter import DIST_PACKAGES
 
 
-def image_python() -> Python:
+def image_python() -> Contained:
     """The Python of the bundle's own base."""
-    return Runtime(Stages(chosen.bundled())).python()
+    return Runtime(Stages(chosen.bundled())).contained
 
 
 def test_modules() -> None:

@@ -41,7 +41,8 @@ def build(materials: Materials, order: Order) -> Image:
             parts = {name: [future.result() for future in futures] + shared for name, futures in waiting.items()}
             shown.note(megabytes(sum(layer.compressed for layer in next(iter(parts.values())))))
     described = dockerfile.read(bundle.path("docker/Dockerfile"), {"SETTINGS": materials.application.settings})
-    return built.write(order, parts, manifest, described)
+    doubt = materials.runtime.contained.doubt
+    return built.write(order, parts, manifest, described, (doubt,) if doubt else ())
 
 
 def _layer(materials: Materials, name: str, key: str, tree: Path) -> Layer:
@@ -66,7 +67,7 @@ def _application(materials: Materials, order: Order, work: Path) -> tuple[list[L
             trace.Work(
                 replace(materials.application, folder=stage / "app"),
                 found.files,
-                python,
+                runtime.contained,
                 installed.tree(here),
                 f"{installed.key(here)} {python_key}",
                 migrator_key,

@@ -16,6 +16,7 @@ from typing import Any
 
 from lastgood.errors import UsageError
 from lastgood.local.process import started
+from lastgood.python.engine import connect as connect
 from lastgood.report.terminal import step
 
 PACKAGES = ("docker.io", "iptables", "ca-certificates")
@@ -38,24 +39,6 @@ class Machine:
     def record(self) -> Path:
         """Which engine we have started."""
         return self.run / "dockerd.json"
-
-
-def connect() -> Any:
-    """The client of the engine that answers (DOCKER_HOST or the usual socket), or None."""
-    from docker.client import DockerClient
-    from docker.errors import DockerException
-
-    client = None
-    try:
-        client = DockerClient.from_env(timeout=120)
-        client.ping()
-    except DockerException:
-        if client is not None:
-            client.close()
-        return None
-    except OSError:
-        return None
-    return client
 
 
 def ensure(machine: Machine | None = None) -> Any:

@@ -25,7 +25,7 @@ from lastgood.debian import contents, mirror
 from lastgood.debian.stages import Stages
 from lastgood.errors import UsageError
 from lastgood.platform import Platform, native
-from lastgood.python import fetch
+from lastgood.python import engine, fetch
 from lastgood.python.interpreter import VERSION
 from lastgood.python.sources import Source, unpack
 
@@ -102,22 +102,15 @@ class Compiler:
 
     def image(self, client: Any, platform: Platform) -> str:
         """The tag of the engine's image of the compiler stage, made where the engine does not have it."""
-        from docker.errors import ImageNotFound
 
-        tag = self.stages.key("compiler", platform)[:12]
-        with contextlib.suppress(ImageNotFound):
-            client.images.get(f"lastgood-compiler:{tag}")
-            return f"lastgood-compiler:{tag}"
-        root = self.stages.compiler(platform)
-        with tempfile.TemporaryDirectory(dir=store.cache(), prefix="compiler-") as scratch:
-            archive = Path(scratch) / "root.tar"
-            tar.write([(root, "")], archive)
-            with archive.open("rb") as file:
-                chunks = iter(lambda: file.read(1 << 20), b"")
-                client.api.import_image_from_data(
-                    chunks, repository="lastgood-compiler", tag=tag, changes=["LABEL lastgood.compiler=1"]
-                )
-        return f"lastgood-compiler:{tag}"
+        def archive() -> Iterator[bytes]:
+            with tempfile.TemporaryDirectory(dir=store.cache(), prefix="compiler-") as scratch:
+                file = Path(scratch) / "root.tar"
+                tar.write([(self.stages.compiler(platform), "")], file)
+                with file.open("rb") as opened:
+                    yield from iter(lambda: opened.read(1 << 20), b"")
+
+        return engine.image(client, "compiler", self.stages.key("compiler", platform)[:12], archive)
 
     def _compiled(
         self, client: Any, platform: Platform, source: Source, unpacked: dict[str, tuple[int, bytes]]
@@ -127,9 +120,8 @@ class Compiler:
 
         try:
             container = client.containers.create(
-                self.image(client, platform), ["/usr/bin/dash", f"{_ROOT}/compile"], network_mode="none", user=f"{_USER}:{_USER}",
-                environment=environment(platform), working_dir="/", cap_drop=["ALL"], security_opt=["no-new-privileges"],
-                labels={"lastgood.compile": source.name},
+                self.image(client, platform), ["/usr/bin/dash", f"{_ROOT}/compile"], user=f"{_USER}:{_USER}", working_dir="/",
+                environment=environment(platform), labels={"lastgood.compile": source.name}, **engine.ALONE,
             )  # fmt: skip
             try:
                 container.put_archive("/", _context(self.lock, platform, unpacked))
@@ -189,21 +181,13 @@ def _sha256(file: Path) -> str:
 
 @contextlib.contextmanager
 def _engine(source: Source, platform: Platform) -> Iterator[Any]:
-    import docker.client
-    from docker.errors import DockerException
-
-    client = None
-    try:
-        client = docker.client.from_env(timeout=1800)
-        client.ping()
-    except DockerException:
-        if client:
-            client.close()
+    client = engine.connect(1800)
+    if client is None:
         raise UsageError(
             f"{source.name} {source.version} has no wheel for Python {VERSION} on {platform.name} and must be compiled, "
             "for which a Docker engine is needed, and none answers: start one (`lastgood doctor` says how), or choose a version that has a "
             "wheel"
-        ) from None
+        )
     with contextlib.closing(client):
         yield client
 

@@ -13,7 +13,7 @@ from lastgood.cache import store
 VERSION = "3.13"
 STDLIB = f"usr/lib/python{VERSION}"
 DIST_PACKAGES = f"usr/local/lib/python{VERSION}/dist-packages"
-_ALWAYS = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+ALWAYS = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Python:
         """
         return subprocess.run(
             [str(self.program), "-P", *arguments],
-            env=_ALWAYS | dict(environment),
+            env=ALWAYS | dict(environment),
             cwd=cwd,
             input=given,
             stdin=subprocess.DEVNULL if given is None else None,
