@@ -64,8 +64,6 @@ FILES = {
 # What needs neither the compiled wheel nor the large ones is built from a part of that lock, and from no further Debian package.
 SMALL = ("asgiref", "django", "gunicorn", "packaging", "sqlparse")
 MakeProject = Callable[..., Project]
-# The SDK forgets a socket when its first call fails.
-FORGOTTEN = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture
@@ -189,7 +187,8 @@ def as_somebody_else(shop: Project, folder: Path, number: int) -> dict[str, Any]
         cwd=folder,
         env={
             "PATH": os.environ["PATH"], "PYTHONPATH": str(tool / "ci"), "HOME": str(folder), "TZ": "Asia/Tokyo", "LC_ALL": "POSIX",
-            "LASTGOOD_CACHE": str(folder / "cache"), "PYTHONHASHSEED": "7", "DOCKER_HOST": "unix:///none.sock", "PIP_CONFIG_FILE": os.environ.get("PIP_CONFIG_FILE", ""),
+            "LASTGOOD_CACHE": str(folder / "cache"), "PYTHONHASHSEED": "7", "DOCKER_HOST": "unix:///none.sock",
+            "PIP_CONFIG_FILE": os.environ.get("PIP_CONFIG_FILE", ""),
         },
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -252,7 +251,6 @@ def no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_engine")
-@FORGOTTEN
 def test_what_makes_the_projects_code_run_again(make_project: MakeProject, tmp_path: Path, runs: list[str]) -> None:
     """Only what it read: not a view, but a model, a static file, a new file, a file elsewhere, a variable."""
     settings = FILES["web/shop/settings.py"] + f"SALT = {uuid4().hex!r}\nOUTSIDE = open('{tmp_path}/outside').read()\n"
@@ -333,13 +331,12 @@ def test_static_files_that_are_a_link(make_project: MakeProject, tmp_path: Path)
     )
     said = refusal(make_project(changed=small({"web/shop/settings.py": settings})))
     assert re.fullmatch(
-        r"STATIC_ROOT is \S+/static, outside the project: derive it from BASE_DIR \(as BASE_DIR.parent / 'static'\), so that it is the same "
-        "place in the image",
+        r"STATIC_ROOT is \S+/static, outside the project: derive it from BASE_DIR \(as BASE_DIR.parent / 'static'\), so that it is the "
+        "same place in the image",
         said,
     )
 
 
-@FORGOTTEN
 def test_what_ran_as_the_caller_is_said(
     make_project: MakeProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], no_engine: None
 ) -> None:

@@ -345,3 +345,24 @@ def test_the_registry_answers_as_ecr_does() -> None:
         ["400", "TAG_INVALID"],
         ["201"],
     ]
+
+
+def test_restart_takes_all_of_one_moment_where_a_kill_came_between_two_files(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "cloudformation.json").write_text("an update")
+    (state / "ecs.json").write_text("its service")
+    restart.pack(state)
+    (state / "cloudformation.json").write_text("a later update")  # and killed before ecs.json and the new snapshot
+    (state / "logs.json").write_text("later lines")
+    restart.unpack(state)
+    assert {file.name: file.read_text() for file in state.iterdir()} == {
+        "cloudformation.json": "an update",
+        "ecs.json": "its service",
+    }
+
+
+def test_restart_of_a_state_without_a_snapshot_leaves_it(tmp_path: Path) -> None:
+    (tmp_path / "ecs.json").write_text("its service")
+    restart.unpack(tmp_path)
+    assert (tmp_path / "ecs.json").read_text() == "its service"

@@ -28,7 +28,7 @@ class Client:
         self.running = running or {}
         self.containers = self
 
-    def list(self) -> list[Any]:
+    def list(self, *, ignore_removed: bool) -> list[Any]:
         return [type("Container", (), {"name": name, "labels": labels}) for name, labels in self.running.items()]
 
     def version(self) -> dict[str, str]:

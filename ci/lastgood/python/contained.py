@@ -1,8 +1,8 @@
-"""The image's Python for code that is not ours: in a container that sees no file but what it needs, where an engine of this machine answers.
+"""The image's Python for code that is not ours: in a container that sees no file but what it needs, where this machine has an engine.
 
-Its file system is the image's own (`/usr` of the root), read-only, as is what it is to read; one folder, and /tmp, can be written. It has no
-network, no capability, no variable but those that are given, and what it leaves running ends with it. Where no engine answers, or the one
-that does can't see this machine's folders, the code runs as the caller does, and `doubt` says why.
+Its file system is the image's own (`/usr` of the root), read-only, as is what it is to read; one folder, and /tmp, can be written. It
+has no network, no capability, no variable but those that are given, and what it leaves running ends with it. Where no engine answers,
+or the one that does can't see this machine's folders, the code runs as the caller does, and `doubt` says why.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lastgood.python import engine
 from lastgood.python.interpreter import ALWAYS, VERSION, Python
 from lastgood.report.text import line, masked
 
-MEMORY, PROCESSES = 8, 2048  # GB, and how many threads at once: more than anything real, less than what stops a machine
+MEMORY = 8  # GB: more than anything real takes, less than what stops a machine
 _LABEL = "lastgood.contained"
 _READY, _GO = ".lastgood-ready", ".lastgood-go"
 # Runs before the code: whether the folders are this machine's is not taken from what the code's run comes to, which is the code's to say.
@@ -49,7 +49,10 @@ for name in {names!r}:
 
 @dataclass(frozen=True)
 class Contained:
-    """`python` for code of projects and packages. `doubts` are the reasons why it ran as the caller did, if it did; `running` are containers."""
+    """`python` for code of projects and packages. `doubts` are the reasons why it ran as the caller did, if it did.
+
+    `running` are the containers that do just now.
+    """
 
     python: Python
     doubts: dict[str, None] = field(default_factory=dict, compare=False)
@@ -112,7 +115,8 @@ class Contained:
                     _image(client), [f"/usr/bin/python{VERSION}", "-P", "-c", first + program, *arguments],
                     environment=ALWAYS | dict(variables), working_dir=str(cwd), user=f"{os.getuid()}:{os.getgid()}", hostname="build",
                     extra_hosts={"build": "127.0.0.1"}, mounts=[*mounts, Mount(str(folder), str(folder), type="bind")],
-                    tmpfs={"/tmp": "mode=1777,exec"}, pids_limit=PROCESSES, mem_limit=f"{MEMORY}g", memswap_limit=f"{MEMORY}g",
+                    tmpfs={"/tmp": "mode=1777,exec"},  # noqa: S108
+                    mem_limit=f"{MEMORY}g", memswap_limit=f"{MEMORY}g",
                     log_config=LogConfig(type="json-file", config={"max-size": "256m", "max-file": "1"}),
                     labels={_LABEL: socket.gethostname(), f"{_LABEL}.folder": str(folder)}, read_only=True,
                     **engine.ALONE,
@@ -122,14 +126,15 @@ class Contained:
                     return _finished(container, folder)
                 finally:
                     del self.running[container.id]
-                    container.remove(force=True, v=True)
+                    with contextlib.suppress(DockerException, OSError):  # what the code came to stands, whatever comes after it
+                        container.remove(force=True, v=True)
             except (DockerException, OSError) as error:
                 raise _Unfit(f"the Docker engine does not run it: {line(masked(str(error)))[:200]}") from None
 
     def end(self) -> None:
         """Ends what runs in containers, as another thread's run, whatever it is at."""
         for container in tuple(self.running.values()):
-            container.kill()
+            _kill(container)
 
 
 class _Unfit(Exception):
@@ -162,10 +167,17 @@ def _finished(container: Any, folder: Path) -> subprocess.CompletedProcess[str]:
                 ) from None
         finally:
             if not ended.done():
-                container.kill()
+                _kill(container)
     if container.attrs["State"]["OOMKilled"]:
         err += f"\nit took more than {MEMORY} GB of memory"
     return subprocess.CompletedProcess([], status, out, err)
+
+
+def _kill(container: Any) -> None:
+    from docker.errors import DockerException
+
+    with contextlib.suppress(DockerException, OSError):  # it has ended just now
+        container.kill()
 
 
 def _seen(folder: Path, ended: Future[dict[str, Any]]) -> bool:

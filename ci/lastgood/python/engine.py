@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
-# Of every container that runs code which is not ours.
-ALONE = {"network_mode": "none", "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]}
+# Of every container that runs code which is not ours; as many threads at once as nothing real has.
+ALONE = {"network_mode": "none", "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "pids_limit": 2048}
 
 
 def connect(timeout: int = 120) -> Any:
     """The client of the engine that answers (DOCKER_HOST or the usual socket), or None. `timeout` is in seconds, of each request."""
     from docker.client import DockerClient
+    from docker.constants import MINIMUM_DOCKER_API_VERSION
     from docker.errors import DockerException
 
-    client = None
     try:
-        client = DockerClient.from_env(timeout=timeout)
-        client.ping()
+        # With a version it asks nothing while it is made: one that asks for the version and fails would leave its socket open.
+        asking = DockerClient.from_env(timeout=timeout, version=MINIMUM_DOCKER_API_VERSION)
+        with contextlib.closing(asking):
+            asking.ping()
+        return DockerClient.from_env(timeout=timeout)
     except (DockerException, OSError):
-        if client is not None:
-            client.close()
         return None
-    return client
 
 
 def image(client: Any, name: str, tag: str, archive: Callable[[], Iterable[bytes]]) -> str:

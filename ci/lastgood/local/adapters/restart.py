@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lastgood.local.adapters.settings import ACCOUNT, REGION, Settings
@@ -15,7 +17,8 @@ from lastgood.local.adapters.wrap import module, wrap
 NAMES = (
     "app:_load_persisted_state",
     "app:_build_persistence_save_dict",
-    "core.persistence:save_all",
+    "app:save_all",
+    "core.persistence:STATE_DIR",
     "core.responses:request_scope",
     "services.ecs:_start_restored_service_reconciler",
     "services.ecs:_reconcile_restored_services",
@@ -34,8 +37,11 @@ INTERVAL = 5.0  # seconds between two savings while requests come in
 REASON = "The emulator was stopped during the operation. "
 OPERATION = "_lastgood_operation"
 
+SNAPSHOT = "snapshot.json"  # beside the state's folder: every file of it, from one moment
+
 _log = logging.getLogger("lastgood.restart")
 _changed = threading.Event()
+_saving = threading.Lock()
 
 
 def touch() -> None:
@@ -45,7 +51,30 @@ def touch() -> None:
 
 def save() -> None:
     """Writes the state of every service to the disk."""
-    module("core.persistence").save_all(module("app")._build_persistence_save_dict())
+    module("app").save_all(module("app")._build_persistence_save_dict())
+
+
+def pack(folder: Path) -> None:
+    """Makes the snapshot of a state's folder, all or nothing: ministack writes a file a service, and a kill may come between two."""
+    snapshot = folder.with_name(SNAPSHOT)
+    written = snapshot.with_suffix(".new")
+    files = {file.name: file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.json"))}
+    written.write_text(json.dumps(files), encoding="utf-8")
+    written.replace(snapshot)
+
+
+def unpack(folder: Path) -> None:
+    """Brings a state's folder back to its snapshot, if there is one."""
+    snapshot = folder.with_name(SNAPSHOT)
+    if not snapshot.exists():
+        return
+    files = json.loads(snapshot.read_text(encoding="utf-8"))
+    for file in folder.glob("*.json"):
+        if file.name not in files:
+            file.unlink()
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def done_so_far(
@@ -85,11 +114,20 @@ def install(settings: Settings) -> None:
         finally:
             stack.pop(OPERATION, None)
 
+    state = Path(module("core.persistence").STATE_DIR)
+
+    @wrap("app:save_all")
+    def save_all(original: Any, services: Any) -> None:
+        with _saving:
+            original(services)
+            pack(state)
+
     for importer in ("handlers", "changesets"):  # both have it by name
         module(f"services.cloudformation.{importer}")._deploy_stack_async = stacks._deploy_stack_async
 
     @wrap("app:_load_persisted_state")
     def load(original: Any) -> Any:
+        unpack(state)
         original()
         threading.Thread(target=_keep_saving, daemon=True, name="lastgood-save").start()
         cut_off = [
