@@ -97,6 +97,9 @@ class Contained:
         cwd: Path,
         reads: Sequence[Path],
     ) -> subprocess.CompletedProcess[str]:
+        client = engine.connect()
+        if client is None:
+            raise _Unfit("no Docker engine answers")
         from docker.errors import DockerException
         from docker.types import LogConfig, Mount
 
@@ -105,9 +108,6 @@ class Contained:
         first = _FIRST.format(reads=seen, folder=str(folder), ready=_READY, go=_GO, names={"HOSTNAME"} - {*variables})
         bound = {str(path): path for path in reads} | {"/usr": usr, "/etc/ssl": self.python.root / "etc/ssl"}
         mounts = [Mount(at, str(path), type="bind", read_only=True) for at, path in bound.items()]
-        client = engine.connect()
-        if client is None:
-            raise _Unfit("no Docker engine answers")
         with contextlib.closing(client):
             try:
                 _tidy(client)
@@ -126,7 +126,9 @@ class Contained:
                     return _finished(container, folder)
                 finally:
                     del self.running[container.id]
-                    with contextlib.suppress(DockerException, OSError):  # what the code came to stands, whatever comes after it
+                    with contextlib.suppress(
+                        DockerException, OSError
+                    ):  # what the code came to stands, whatever comes after it
                         container.remove(force=True, v=True)
             except (DockerException, OSError) as error:
                 raise _Unfit(f"the Docker engine does not run it: {line(masked(str(error)))[:200]}") from None

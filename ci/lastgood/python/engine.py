@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,15 +14,21 @@ ALONE = {"network_mode": "none", "cap_drop": ["ALL"], "security_opt": ["no-new-p
 
 def connect(timeout: int = 120) -> Any:
     """The client of the engine that answers (DOCKER_HOST or the usual socket), or None. `timeout` is in seconds, of each request."""
-    from docker.client import DockerClient
-    from docker.constants import MINIMUM_DOCKER_API_VERSION
-    from docker.errors import DockerException
-
+    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    try:
+        if host.startswith("unix://"):  # the SDK would leave its socket open where nobody listens
+            with socket.socket(socket.AF_UNIX) as asking:
+                asking.connect(host.removeprefix("unix://"))
+        from docker.client import DockerClient
+        from docker.constants import MINIMUM_DOCKER_API_VERSION
+        from docker.errors import DockerException
+    except OSError:
+        return None
     try:
         # With a version it asks nothing while it is made: one that asks for the version and fails would leave its socket open.
-        asking = DockerClient.from_env(timeout=timeout, version=MINIMUM_DOCKER_API_VERSION)
-        with contextlib.closing(asking):
-            asking.ping()
+        asker = DockerClient.from_env(timeout=timeout, version=MINIMUM_DOCKER_API_VERSION)
+        with contextlib.closing(asker):
+            asker.ping()
         return DockerClient.from_env(timeout=timeout)
     except (DockerException, OSError):
         return None
