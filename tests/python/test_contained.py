@@ -71,6 +71,10 @@ def test_what_it_sees(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "home").mkdir()
     (tmp_path / "home/key").write_text("CANARY", encoding="utf-8")
     (tmp_path / "given").mkdir()
+    (tmp_path / "docker").mkdir()
+    proxy = {"proxies": {"default": {"httpProxy": "http://someone:secret@proxy.invalid"}}}
+    (tmp_path / "docker/config.json").write_text(json.dumps(proxy), encoding="utf-8")
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))  # the SDK would give every container that address
     run = python()
     arguments = [str(tmp_path / "home/key"), str(tmp_path / "given")]
     done = run.run(LOOK, arguments, environment={"SHOP": "1"}, folder=folder, reads=[tmp_path / "given"])

@@ -8,8 +8,11 @@ import socket
 from collections.abc import Callable, Iterable
 from typing import Any
 
-# Of every container that runs code which is not ours; as many threads at once as nothing real has.
-ALONE = {"network_mode": "none", "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "pids_limit": 2048}
+# Of every container that runs code which is not ours: as many threads at once as nothing real has, and no variables for a proxy, which
+# the SDK would take from this machine's settings.
+ALONE = {
+    "network_mode": "none", "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "pids_limit": 2048, "use_config_proxy": False,
+}  # fmt: skip
 
 
 def connect(timeout: int = 120) -> Any:

@@ -41,7 +41,7 @@ folder = Path(sys.argv[1])
 def prepare(self, *_arguments, **_more):
     file = self.req.local_file_path
     if not file or not Path(file).is_file():
-        sys.exit(f"ERROR: {{self.req}} is no file of an index, and its build is not run while it is locked")
+        sys.exit(f"ERROR: {{self.req.name or self.req.link}} is no file of an index, and its build is not run while it is locked")
     digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()
     if not (folder / digest).exists():
         (folder / "wanted").mkdir(exist_ok=True)
