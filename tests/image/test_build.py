@@ -301,21 +301,20 @@ if not os.fork():
 
 
 @pytest.mark.docker
-def test_settings_see_nothing_of_their_caller(
-    make_project: MakeProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nor does what they leave running outlive them. Without an engine the build says what they could see, and is the same."""
+def test_settings_see_nothing_of_their_caller(make_project: MakeProject, tmp_path: Path) -> None:
+    """Nor does what they leave running outlive them."""
     (tmp_path / "key").touch()
-    monkeypatch.setenv("HOME", str(tmp_path))
     toml = small({})["pyproject.toml"]
     hostile = FILES["web/shop/settings.py"] + HOSTILE % str(tmp_path / "key")
     shop = make_project(changed=small({"web/shop/settings.py": hostile, "pyproject.toml": toml}))
     program = [sys.executable, "-m", "lastgood", "build", "--json", "--project", str(shop.root)]
-    cache = {"LASTGOOD_CACHE": str(store.cache())}
-    done = subprocess.run(
-        program, capture_output=True, text=True, check=False,
-        env=os.environ | cache | {"PYTHONPATH": str(REPOSITORY / "ci"), "CANARY": "token"},
-    )  # fmt: skip
+    variables = {
+        "PYTHONPATH": str(REPOSITORY / "ci"),
+        "LASTGOOD_CACHE": str(store.cache()),
+        "CANARY": "token",
+        "HOME": str(tmp_path),
+    }
+    done = subprocess.run(program, capture_output=True, text=True, check=False, env=os.environ | variables)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["limits"] == []
     assert "not guaranteed" not in done.stderr
