@@ -5,17 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from lastgood.cache import store
 from lastgood.debian import chosen
 from lastgood.debian.stages import Stages
 from lastgood.errors import UsageError
 from lastgood.image.runtime import Runtime
 from lastgood.python import imports
-from lastgood.python.interpreter import DIST_PACKAGES, Python
+from lastgood.python.contained import Contained
+from lastgood.python.interpreter import DIST_PACKAGES
 
 
-def image_python() -> Python:
+def image_python() -> Contained:
     """The Python of the bundle's own base."""
-    return Runtime(Stages(chosen.bundled())).python()
+    return Runtime(Stages(chosen.bundled())).contained
 
 
 def test_modules() -> None:
@@ -163,5 +165,6 @@ def test_packages_are_found_as_in_the_image(tmp_path: Path) -> None:
     (top / "shop.pth").write_text("extra\nimport sys; sys.shop = 'begun'\n", encoding="utf-8")
     ask = "import json, shop_extra, subprocess, sys; print(sys.shop, json.dumps(1), flush=True); "
     ask += "subprocess.run([sys.executable, '-c', 'import os'], check=True)"
-    done = image_python().run(["-c", ask, "x"], environment={}, packages=top)
+    with store.workspace(store.cache() / "work", "test-imports-") as home:
+        done = image_python().run(ask, ["x"], environment={}, folder=home, packages=top)
     assert (done.stdout, done.stderr) == ("begun 1\n", "")

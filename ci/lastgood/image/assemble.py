@@ -50,7 +50,15 @@ def build(materials: Materials, order: Order) -> Image:
     body = json.dumps({"dependencies": left_out, "application": ignored}, indent=1)
     store.write(order.state / "builds" / order.commit.build / LEFT_OUT, body.encode())
     said = notes(next(iter(left_out.values())), ignored, made)
-    return built.write(order, parts, manifest, described, notes=(*materials.dependencies.unimportable(), *said))
+    doubt = materials.runtime.contained.doubt
+    return built.write(
+        order,
+        parts,
+        manifest,
+        described,
+        (doubt,) if doubt else (),
+        notes=(*materials.dependencies.unimportable(), *said),
+    )
 
 
 def notes(left_out: Mapping[str, Sequence[str]], ignored: Sequence[str], made: Sequence[str]) -> list[str]:
@@ -93,7 +101,7 @@ def _application(materials: Materials, order: Order, work: Path) -> tuple[list[L
             trace.Work(
                 replace(materials.application, folder=stage / "app"),
                 found.files,
-                python,
+                runtime.contained,
                 installed.tree(here),
                 f"{installed.key(here)} {python_key}",
                 migrator_key,

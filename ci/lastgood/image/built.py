@@ -57,8 +57,9 @@ class Image:
     """A finished build. Sizes are in bytes; `digest` names it everywhere, `image_id` is what an engine calls its configuration.
 
     `digest` is the manifest's with one platform, the index's with several. What differs between platforms is in `variants`; `image_id`,
-    `size`, `unpacked` and `layers` are those of the first. `limits` says what is not guaranteed of a build from the project's own
-    Dockerfile, `notes` what a person should know of what is in the image and what is not; left-out.json in `folder` has every file's name.
+    `size`, `unpacked` and `layers` are those of the first. `limits` says what is not guaranteed: of a build from the project's own
+    Dockerfile, or where its code ran in no container; `notes` what a person should know of what is in the image and what is not;
+    left-out.json in `folder` has every file's name.
     """
 
     build: str

@@ -76,7 +76,7 @@ class Dependencies:
     def _prove(self, platform: Platform, tree: Path) -> dict[str, str]:
         modules = self.installed.facts(platform)["modules"]
         if platform == native():
-            return imports.prove(self.installed.tree(platform), tree, self.installed.runtime.python(), modules)
+            return imports.prove(self.installed.tree(platform), tree, self.installed.runtime.contained, modules)
         # Another platform's modules can't be imported here.
         top = tree / DIST_PACKAGES
         names = {path.relative_to(top).as_posix(): "" for path in top.rglob("*") if path.is_file()}

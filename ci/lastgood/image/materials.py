@@ -44,7 +44,7 @@ class Materials:
 
     def _choice(self) -> trim.Choices:
         """What of the data stays, by the configuration and by reading the project."""
-        here, python, image = native(), self.runtime.python(), self.image
+        here, python, image = native(), self.runtime.contained, self.image
         tree, name, facts = self.installed.tree(here), self.installed.key(here), self.installed.facts(here)
         known, named = choices.known_services(tree), frozenset(facts["services"])
         static = image.static

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import hashlib
 import json
 import re
@@ -18,6 +19,7 @@ from lastgood.debian.unpack import STATUS
 from lastgood.image import owners as owner
 from lastgood.platform import Platform, native
 from lastgood.python import bytecode
+from lastgood.python.contained import Contained
 from lastgood.python.interpreter import DIST_PACKAGES, STDLIB, Python
 
 # Counted up whenever the recipes below change what they make, so that no cache entry of an older recipe is used.
@@ -126,6 +128,11 @@ class Runtime:
     def python(self) -> Python:
         """The image's Python as it runs on this machine."""
         return Python(self.root(native()))
+
+    @functools.cached_property
+    def contained(self) -> Contained:
+        """The same for code that is not ours."""
+        return Contained(self.python())
 
     def make(
         self,

@@ -14,7 +14,6 @@ from lastgood.lock.changes import Change
 from lastgood.lock.debian import Seeded
 from lastgood.lock.python import Compiled, PythonLock
 from lastgood.python import merge
-from lastgood.python.interpreter import Python
 from lastgood.report.terminal import counted, step
 
 
@@ -36,7 +35,7 @@ def lock(project: Project, names: Iterable[str] | None) -> list[Change]:
         chosen.lock_file(project.root).unlink()  # the project adds no packages any more: the bundle's lock is its own
     with step("lock Python packages") as shown:
         pythons.inputs()  # what is wrong there is said before anything is fetched
-        after = pythons.compiled(_python(project), named)
+        after = pythons.compiled(chosen.stages(project.root, project.image), named)
         if after != before:
             pythons.write(after)
         moved = changes.python(before.lock, after.lock)
@@ -59,14 +58,9 @@ def check(project: Project, *, prove: bool) -> None:
     pythons = PythonLock.of(project)
     if prove:
         pythons.inputs()
-        pythons.prove(_python(project))
+        pythons.prove(chosen.stages(project.root, project.image))
     else:
         pythons.check()
-
-
-def _python(project: Project) -> Python:
-    """The Python that the image has, whole: it compiles the lock."""
-    return Python(chosen.stages(project.root, project.image).wheels())
 
 
 def _own(project: Project) -> Seeded:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lastgood.config.project import BUILDS, REQUIREMENTS, Project
+from lastgood.debian.stages import Stages
 from lastgood.errors import Refused
 from lastgood.lock import inputs
 from lastgood.lock.inputs import Inputs
 from lastgood.python import merge, requirements
-from lastgood.python.interpreter import Python
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class PythonLock:
             edited = f"{REQUIREMENTS} or {BUILDS}"
             raise Refused(f"{edited} was edited or merged by hand: run `lastgood lock`, which mends it, and commit it")
 
-    def prove(self, python: Python) -> None:
-        """Compiles anew by `python`, with no hash taken over from the lock: each must be one that the index has of that version.
+    def prove(self, stages: Stages) -> None:
+        """Compiles anew by the Python of `stages`, with no hash taken over from the lock: each must be one that the index has of it.
 
         Raises Refused, with the difference, where requirements.txt is not that. A file that was added at the index since is none.
         """
         now = self._existing()
-        after = self.compiled(python, frozenset(), hashes=False)
+        after = self.compiled(stages, frozenset(), hashes=False)
         for name, old, new in ((REQUIREMENTS, now.lock, after.lock), (BUILDS, now.builds, after.builds)):
             invented = _invented(old, new)
             if invented:
@@ -85,8 +85,8 @@ class PythonLock:
             )
         self.check()
 
-    def compiled(self, python: Python, upgrade: frozenset[str] | None, *, hashes: bool = True) -> Compiled:
-        """What the inputs compile to by `python`, for every platform of the image; nothing is written to the project.
+    def compiled(self, stages: Stages, upgrade: frozenset[str] | None, *, hashes: bool = True) -> Compiled:
+        """What the inputs compile to by the Python of `stages`, for every platform of the image; nothing is written to the project.
 
         Versions that still fit stay, but for those of the requirements (normalised names) in `upgrade` (None: all), and so do their hashes,
         unless `hashes` is false: then all come from the index. Raises UsageError for a requirement that does not exist or fit, or an index
@@ -94,6 +94,7 @@ class PythonLock:
         """
         from lastgood import parallel, platform
         from lastgood.lock import builds
+        from lastgood.python.compiling import Compiler
         from lastgood.python.pip_compile import Tools
 
         found = self.inputs()
@@ -106,7 +107,7 @@ class PythonLock:
         flags = [f"--upgrade-package={name}" for name in sorted(upgrade or ())]
         with tempfile.TemporaryDirectory(prefix="lastgood-lock-") as name:
             work = Path(name)
-            tools = Tools(python, work, self.cooldown)
+            tools = Tools(Compiler(stages, self.root / BUILDS), work, self.cooldown)
 
             def compile_for(one: str) -> str:
                 # Compiled under its own name in an empty folder, so that the comments (“via -r requirements.in”) name no path of a machine.

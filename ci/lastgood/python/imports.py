@@ -10,20 +10,22 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from lastgood.cache import store
 from lastgood.errors import UsageError
-from lastgood.python.interpreter import DIST_PACKAGES, Python
+from lastgood.python.contained import Contained
+from lastgood.python.interpreter import DIST_PACKAGES
 
-# Modules by distribution on standard input, as JSON; lines of JSON [module, error or null] on standard output. The parent prepares Django
-# once and forks for each distribution. A child that dies is followed by one that begins behind the module it died of.
+# Modules by distribution in the file that argv names, as JSON; lines of JSON [module, error or null] on standard output. The parent
+# prepares Django once and forks for each distribution. A child that dies is followed by one that begins behind the module it died of.
 _IMPORT = """
 import faulthandler, importlib, io, json, os, signal, sys, warnings
 warnings.simplefilter("ignore")
-work = json.load(sys.stdin)
+with open(sys.argv[1]) as file:
+    work = json.load(file)
 out = os.dup(1)
 null = os.open(os.devnull, os.O_RDWR)
 for number in (0, 1, 2):
@@ -134,7 +136,7 @@ def modules(names: Mapping[str, str]) -> dict[str, list[str]]:
     return {owner: sorted(of_it) for owner, of_it in sorted(found.items())}
 
 
-def survey(tree: Path, python: Python, by_owner: Mapping[str, list[str]]) -> dict[str, str | None]:
+def survey(tree: Path, python: Contained, by_owner: Mapping[str, list[str]]) -> dict[str, str | None]:
     """{module: None, or the error of importing it} by `python` from `tree`. The distributions are shared out over the cores."""
     count = max(1, os.cpu_count() or 1)
     shares: list[list[list[str]]] = [[] for _ in range(count)]
@@ -154,23 +156,25 @@ def survey(tree: Path, python: Python, by_owner: Mapping[str, list[str]]) -> dic
 
     def work(share: list[list[str]]) -> list[tuple[str, str | None]]:
         given = {"modules": share, "django": (top / "django").is_dir(), "applications": applications}
-        with tempfile.TemporaryDirectory(prefix="lastgood-imports-") as home:
-            environment = {"HOME": home, "TMPDIR": home, "AWS_EC2_METADATA_DISABLED": "true"}
-            done = python.run(
-                ["-c", _IMPORT], environment=environment, cwd=Path(home), given=json.dumps(given), packages=top
-            )
+        with store.workspace(store.cache() / "work", "imports-") as home:
+            (home / "given.json").write_text(json.dumps(given), encoding="utf-8")
+            environment = {"TMPDIR": str(home), "AWS_EC2_METADATA_DISABLED": "true"}
+            done = python.run(_IMPORT, [str(home / "given.json")], environment=environment, folder=home, packages=top)
         if done.returncode:
             lines = (done.stderr.strip() or "it said nothing").splitlines()
             raise UsageError(f"the image's Python can't import what is installed: {lines[-1]}; see `lastgood doctor`")
         return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
     with ThreadPoolExecutor(count) as pool:
-        return {
-            name: error for answers in pool.map(work, [share for share in shares if share]) for name, error in answers
-        }
+        try:
+            answers = [*pool.map(work, [share for share in shares if share])]
+        except BaseException:
+            python.end()  # interrupted, we do not wait for them
+            raise
+    return {name: error for answer in answers for name, error in answer}
 
 
-def prove(origin: Path, tree: Path, python: Python, by_owner: Mapping[str, list[str]]) -> dict[str, str]:
+def prove(origin: Path, tree: Path, python: Contained, by_owner: Mapping[str, list[str]]) -> dict[str, str]:
     """Raises UsageError unless each module that `python` imports from `origin` can be imported from `tree`, what is left of it.
 
     Returns {module: error} of those that can be imported from neither.

@@ -13,7 +13,7 @@ from lastgood.cache import store
 VERSION = "3.13"
 STDLIB = f"usr/lib/python{VERSION}"
 DIST_PACKAGES = f"usr/local/lib/python{VERSION}/dist-packages"
-_ALWAYS = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+ALWAYS = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 # The lines of a .pth file run with what they bind, so in a function.
 _PACKAGES = """\
 def _packages(folder):
@@ -64,22 +64,15 @@ class Python:
         environment: Mapping[str, str],
         cwd: Path | None = None,
         given: str | None = None,
-        packages: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Runs it with just `environment` (and a fixed hash seed) and `given` as its standard input.
-
-        With `packages` a program (`-c`) finds what is installed there as it would in the image: behind the standard library, `.pth` files
-        and all; what it starts finds the modules.
 
         Modules are taken from what `environment` names as PYTHONPATH and never from `cwd` by itself: a file that a project calls pip.py
         must not be taken for pip. Returns the process with its output as text.
         """
-        if packages:
-            option, program, *rest = arguments
-            arguments = [option, f"{_PACKAGES.format(repr(str(packages)))}\n{program}", *rest]
         return subprocess.run(
             [str(self.program), "-P", *arguments],
-            env=_ALWAYS | dict(environment),
+            env=ALWAYS | dict(environment),
             cwd=cwd,
             input=given,
             stdin=subprocess.DEVNULL if given is None else None,
@@ -87,3 +80,11 @@ class Python:
             text=True,
             check=False,
         )
+
+
+def with_packages(program: str, folder: Path) -> str:
+    """`program` as one that finds what is installed in `folder` as it would in the image: behind the standard library, with `.pth` files.
+
+    What it starts finds the modules.
+    """
+    return f"{_PACKAGES.format(repr(str(folder)))}\n{program}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -15,7 +16,8 @@ from packaging.utils import canonicalize_name
 from lastgood import platform
 from lastgood.cache import store
 from lastgood.errors import UsageError
-from lastgood.python import indexes, requirements
+from lastgood.python import indexes, metadata, requirements
+from lastgood.python.compiling import Compiler
 from lastgood.python.interpreter import VERSION, Python
 from lastgood.report.text import masked
 
@@ -70,20 +72,17 @@ for name, version in wanted["versions"].items():
             shutil.copyfileobj(source.stream, target)
 print(json.dumps(clashes))
 """
-# Asks a build what it needs, as PEP 517 has it.
-_BUILD = """\
-import json, sys
-from pyproject_hooks import BuildBackendHookCaller
-folder, backend, *path = sys.argv[1:]
-print(json.dumps(BuildBackendHookCaller(folder, backend, backend_path=path or None).get_requires_for_build_wheel()))
-"""
 
 
 class Tools:
-    """pip-compile, run by `python` in the folder `work`. `cooldown` is how many days old a file must be to be taken."""
+    """pip-compile, run by the image's Python in the folder `work`; `compiler` is where sources are asked what they are.
 
-    def __init__(self, python: Python, work: Path, cooldown: int) -> None:
-        self._python = python
+    `cooldown` is how many days old a file must be to be taken.
+    """
+
+    def __init__(self, compiler: Compiler, work: Path, cooldown: int) -> None:
+        self.ask = metadata.Sources(compiler, self._fetch)
+        self._python = Python(compiler.stages.wheels())
         self._cooldown = cooldown
         self._work = work
         self._folder = work / "tools"
@@ -92,11 +91,23 @@ class Tools:
         other.mkdir()
         (other / "sitecustomize.py").write_text(_OTHER_MACHINE, encoding="utf-8")
         (work / "finder.py").write_text(_FINDER, encoding="utf-8")
-        (work / "build.py").write_text(_BUILD, encoding="utf-8")
+        (work / "run.py").write_text(metadata.PROGRAM, encoding="utf-8")
 
     def compile(self, where: Path, one: platform.Platform, arguments: Sequence[str]) -> None:
         """Runs pip-compile in `where`. Raises UsageError with one sentence for what it could not do."""
-        done = self._run(["-m", "piptools", "compile", *_OPTIONS, *arguments], one, where)
+        known = where.with_name(f"{where.name}-sources")
+        known.mkdir(exist_ok=True)
+        while True:
+            done = self._run(
+                [str(self._work / "run.py"), str(known), "piptools", "compile", *_OPTIONS, *arguments], one, where
+            )
+            if done.returncode != metadata.WANTED:
+                break
+            for file in tuple((known / "wanted").iterdir()):
+                (known / hashlib.sha256(file.read_bytes()).hexdigest()).symlink_to(
+                    self.ask.answer(metadata.named(file))
+                )
+                file.unlink()
         if done.returncode:
             output = done.stderr + done.stdout
             missing = re.search(r"No matching distribution found for ([A-Za-z0-9._-]+)", output)
@@ -130,28 +141,17 @@ class Tools:
             )
         return {file.parent.name: file for file in folder.glob("*/*")}
 
-    def install(self, lock: Path, target: Path) -> None:
-        """Installs a lock with hashes into the folder `target`, to run on this machine."""
-        arguments = ["-m", "pip", "install", "--quiet", "--no-input", "--no-deps", "--require-hashes", "--no-compile"]
-        done = self._run([*arguments, "-r", str(lock), "--target", str(target)], platform.native(), self._work)
-        if done.returncode:
-            raise UsageError(explain(done.stderr + done.stdout, self._cooldown))
+    def _fetch(self, requirements: Sequence[str], folder: Path) -> bool:
+        options = ["--quiet", "--no-input", "--only-binary", ":all:", "--dest", str(folder)]
+        program = [str(self._work / "run.py"), str(folder), "pip", "download"]
+        done = self._run([*program, *options, *requirements], platform.native(), self._work)
+        problem = _index_problem(masked(done.stderr + done.stdout), self._cooldown) if done.returncode else None
+        if problem:
+            raise UsageError(problem)
+        return not done.returncode
 
-    def build_requires(self, source: Path, backend: str, path: Sequence[str], packages: Path) -> list[str]:
-        """What the build of `source` asks for, beside what is installed in `packages`. Raises UsageError with its last line."""
-        arguments = [str(self._work / "build.py"), str(source), backend, *path]
-        done = self._run(arguments, platform.native(), source, packages)
-        lines = [line.strip() for line in (done.stdout + masked(done.stderr)).splitlines() if line.strip()]
-        if done.returncode:
-            errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
-            raise UsageError((errors or lines or ["it said nothing"])[0])
-        found: list[str] = json.loads(done.stdout.splitlines()[-1])
-        return found
-
-    def _run(
-        self, arguments: Iterable[str], one: platform.Platform, cwd: Path, packages: Path | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        folders = [*([str(packages)] if packages else ()), str(self._folder)]
+    def _run(self, arguments: Iterable[str], one: platform.Platform, cwd: Path) -> subprocess.CompletedProcess[str]:
+        folders = [str(self._folder)]
         environment = (
             {"HOME": "/"}
             | indexes.settings()
@@ -183,7 +183,7 @@ def _link_tools(folder: Path) -> None:
 def explain(output: str, cooldown: int = 0) -> str:
     """One sentence for what pip-compile could not do."""
     output = masked(output)
-    for rule in (_index_problem, _hash_problem, _build_problem, _version_problem):
+    for rule in (_index_problem, _hash_problem, _version_problem):
         said = rule(output, cooldown)
         if said:
             return said
@@ -215,25 +215,6 @@ def _hash_problem(output: str, _cooldown: int) -> str | None:
     return (
         f"requirements.txt: {name.group(1) if name else 'a requirement'} has another hash at the index than the lock names: find out "
         "why it changed; then remove its lines from requirements.txt and run `lastgood lock`"
-    )
-
-
-def _build_problem(output: str, _cooldown: int) -> str | None:
-    if not re.search(
-        r"did not run successfully|BackendUnavailable|metadata-generation-failed|failed-wheel-build", output
-    ):
-        return None
-    name = re.search(r"(?:Failed to build|failed to build|error: .* for) '?([A-Za-z0-9._-]+)'?", output)
-    name = name or re.search(r"^\s*╰─> ([A-Za-z0-9._-]+) from ", output, re.MULTILINE)
-    errors = (
-        ["what it needs is not at the index"] if re.search(r"installing (build|backend) dependencies", output) else []
-    )
-    errors += [
-        line.strip(" │╰─>") for line in output.splitlines() if re.search(r"^[ │╰─>]*\w*(Error|Exception)\b: ", line)
-    ]
-    return (
-        f"requirements.in: {name.group(1) if name else 'a requirement'} has only a source, whose own build can't say what it needs "
-        f"({errors[-1] if errors else 'it failed'}): choose a version that has a wheel, or one that builds"
     )
 
 
