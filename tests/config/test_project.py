@@ -449,6 +449,7 @@ def test_a_variable_that_is_no_port(write: Write, monkeypatch: pytest.MonkeyPatc
 def test_the_state_folder(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = project.load(write(RIGHT))
     assert found.state == tmp_path / ".lastgood"
+    assert (found.state / ".gitignore").read_text() == "*\n", "or the second commit could not be built"
     assert (tmp_path / ".lastgood").is_dir()
     monkeypatch.setenv("LASTGOOD_STATE", str(tmp_path / "elsewhere/state"))
     assert found.state == tmp_path / "elsewhere/state"

@@ -236,9 +236,15 @@ class Project(Table, frozen=True):
 
     @property
     def state(self) -> Path:
-        """`.lastgood` beside pyproject.toml (or LASTGOOD_STATE): what commands leave for one another. Created when asked for."""
+        """`.lastgood` beside pyproject.toml (or LASTGOOD_STATE): what commands leave for one another. Created when asked for.
+
+        It ignores itself: else git would call it a change that is not committed, and nothing could be built a second time.
+        """
         folder = Path(os.environ.get("LASTGOOD_STATE") or self.root / ".lastgood").resolve()
         folder.mkdir(parents=True, exist_ok=True)
+        ignored = folder / ".gitignore"
+        if folder.name == ".lastgood" and not ignored.exists():
+            ignored.write_text("*\n", encoding="utf-8")
         return folder
 
     def environment(self, name: str) -> Environment:
