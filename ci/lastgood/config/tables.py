@@ -18,6 +18,7 @@ from lastgood.config.kinds import (
     Days,
     DistributionName,
     EnvironmentName,
+    FileBelow,
     ManagedFolder,
     Module,
     Name,
@@ -167,7 +168,38 @@ class ImageSettings(Table, frozen=True, rename="kebab"):
 
 
 class LockSettings(Table, frozen=True):
-    """How requirements.in becomes requirements.txt."""
+    """What the lock of Python packages is made from, and how."""
+
+    source: Annotated[
+        FileBelow,
+        Meta(
+            description="What the image needs: a requirements file, `pyproject.toml` ([project]), or the lock of another tool beside it, "
+            "`uv.lock`, `poetry.lock` or `Pipfile.lock`, whose versions are then the image's.",
+            examples=["uv.lock"],
+        ),
+    ] = "requirements.in"
+    file: Annotated[
+        FileBelow,
+        Meta(
+            description="The lock's own name. A file that lastgood did not write is never overwritten.",
+            examples=["requirements.lock.txt"],
+        ),
+    ] = "requirements.txt"
+    extras: Annotated[
+        tuple[str, ...],
+        Meta(description="Extras of the project that the image needs, too.", examples=[["aws", "sentry"]]),
+    ] = ()
+    groups: Annotated[
+        tuple[str, ...],
+        Meta(description="Dependency groups that the image needs, too.", examples=[["production"]]),
+    ] = ()
+    also: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Requirements that the image needs and the source does not name, as the server's.",
+            examples=[["gunicorn"]],
+        ),
+    ] = ()
 
     cooldown: Annotated[
         Days, Meta(description="How many days ago a file must have been uploaded to be taken.", examples=[7])

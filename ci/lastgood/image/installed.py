@@ -40,7 +40,7 @@ class Installed:
         compiled = self.compiler.key(platform) if self.compiler.lock.is_file() else []
         facts = [RECIPE, platform.name, compiled, self.runtime.stages.key("runtime", platform)]
         if not self.lock.is_file():
-            raise UsageError(f"{self.lock} does not exist: run `lastgood lock` to make it from requirements.in")
+            raise UsageError(f"{self.lock} does not exist: run `lastgood lock`, which makes it")
         # Without comments: the header names the hash of all inputs, which changes with every word in requirements.in.
         lines = self.lock.read_text(encoding="utf-8").splitlines()
         body = "\n".join(line for line in lines if not line.lstrip().startswith("#"))

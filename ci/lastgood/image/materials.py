@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from lastgood.config.project import BUILDS, REQUIREMENTS, ImageSettings, Project
+from lastgood.config.project import BUILDS, ImageSettings, Project
 from lastgood.debian import chosen
 from lastgood.image import choices, trim
 from lastgood.image.application import Application
@@ -29,7 +29,7 @@ class Materials:
         """The materials of a project. Raises UsageError where its Debian lock is missing, damaged or stale."""
         stages = chosen.stages(project.root, project.image)
         compiler = Compiler(stages, project.root / BUILDS)
-        installed = Installed(project.root / REQUIREMENTS, Runtime.of(stages, project.image), compiler)
+        installed = Installed(project.root / project.lock.file, Runtime.of(stages, project.image), compiler)
         return cls(project.image, Application.of(project), installed)
 
     @property

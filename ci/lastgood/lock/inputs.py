@@ -6,11 +6,13 @@ import hashlib
 import importlib.metadata
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lastgood.config.project import REQUIREMENTS
 from lastgood.errors import UsageError
+from lastgood.lock.sources import Source
 from lastgood.python.interpreter import VERSION
 
 # Counted up whenever another lock comes from the same inputs.
@@ -24,26 +26,37 @@ _RECORDED = re.compile(r"^# (inputs|content): sha256:([0-9a-f]{64})$", re.MULTIL
 
 @dataclass(frozen=True)
 class Inputs:
-    """The requirement files by their paths below the project's root, and the sha256 of all inputs."""
+    """The requirement files by their paths below the project's root, and the sha256 of all inputs. pip-compile begins with `entry`."""
 
     files: dict[str, bytes]
     digest: str
+    entry: str = SOURCE
 
 
-def read(root: Path, platforms: Iterable[str], cooldown: int) -> Inputs:
-    """Reads requirements.in below `root` and every file that it includes. `platforms` and `cooldown` (days) are settings of the lock.
+def read(
+    root: Path, platforms: Iterable[str], cooldown: int, source: Source | None = None, output: str = REQUIREMENTS
+) -> Inputs:
+    """Reads the source (requirements.in, unless told) below `root` and every file that it includes, which can't be `output`, the lock.
 
-    Raises UsageError naming file and line for one that can't be read."""
-    source = root / SOURCE
-    if not source.is_file():
-        raise UsageError(f"{source} does not exist: list what the image needs there, one requirement a line")
+    `platforms` and `cooldown` (days) are settings of the lock. Raises UsageError naming file and line for one that can't be read."""
+    source = source or Source(SOURCE, SOURCE)
+    if not (root / source.name).is_file():
+        raise UsageError(
+            f"{root / source.name} does not exist: list what the image needs there, one requirement a line"
+        )
     files: dict[str, bytes] = {}
-    waiting = [SOURCE]
+    waiting = [source.entry]
     while waiting:
         name = waiting.pop()
+        if name == output:
+            raise UsageError(
+                f"{source.name} is, or includes, {output}, which is the lock that is made from it: name another file for the lock, as "
+                f'file = "requirements.lock.txt" in [tool.lastgood.lock]'
+            )
         if name not in files:
-            files[name] = (root / name).read_bytes()
-            waiting += list(_included(root, name, files[name]))
+            made = source.texts.get(name)
+            files[name] = (root / name).read_bytes() if made is None else made
+            waiting += list(_included(root, name, files[name], source.texts))
     settings = {
         "recipe": RECIPE,
         "python": VERSION,
@@ -52,10 +65,11 @@ def read(root: Path, platforms: Iterable[str], cooldown: int) -> Inputs:
         "tools": {tool: importlib.metadata.version(tool) for tool in _TOOLS},
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
-    return Inputs(files, hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest())
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return Inputs(files, digest, source.entry)
 
 
-def _included(root: Path, name: str, content: bytes) -> Iterator[str]:
+def _included(root: Path, name: str, content: bytes, made: Mapping[str, bytes]) -> Iterator[str]:
     try:
         lines = content.decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -72,7 +86,7 @@ def _included(root: Path, name: str, content: bytes) -> Iterator[str]:
         file = (root / name).parent.joinpath(wanted).resolve()
         if not file.is_relative_to(root.resolve()):
             raise UsageError(f"{where} includes {wanted}, which lies outside the project: keep a copy in the project")
-        if not file.is_file():
+        if wanted not in made and not file.is_file():
             raise UsageError(f"{where} includes {wanted}, which does not exist: mend the line or add the file")
         yield file.relative_to(root.resolve()).as_posix()
 
