@@ -18,7 +18,7 @@ from lastgood import __version__, cli
 from lastgood.errors import FailedNotRestored, FailedRestored, Refused, UsageError
 
 VERBS = (
-    "lock", "lock-base", "build", "scan", "sbom", "push", "cache", "deploy", "rollback", "status", "history", "diff", "lock-status",
+    "init", "lock", "lock-base", "build", "scan", "sbom", "push", "cache", "deploy", "rollback", "status", "history", "diff", "lock-status",
     "unlock", "bootstrap", "local", "demo", "doctor", "completion",
 )  # fmt: skip
 HEAVY = ("boto3", "botocore", "docker", "debian", "pysequoia", "pip", "piptools", "dockerfile_parse", "django",
