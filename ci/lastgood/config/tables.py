@@ -141,9 +141,35 @@ class ImageSettings(Table, frozen=True, rename="kebab"):
             examples=[["en", "de"]],
         ),
     ] = None
+    exclude: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Patterns of paths below the application's folder that are not in it, beside tests and files of CI.",
+            examples=[["docs", "*.psd", "assets/raw/*"]],
+        ),
+    ] = ()
     keep: Annotated[
         tuple[str, ...],
-        Meta(description="Patterns of paths that are never left out.", examples=[["somepackage/templates/*"]]),
+        Meta(
+            description="Patterns of paths that are never left out, of dependencies or of the application.",
+            examples=[["somepackage/templates/*"]],
+        ),
+    ] = ()
+    before_static: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Commands that run before static files are collected, by a shell of this machine, in a copy of the repository; "
+            "`python` is the image's.",
+            examples=[["npm ci && npm run build"]],
+        ),
+    ] = ()
+    before_static_makes: Annotated[
+        tuple[FileBelow, ...],
+        Meta(
+            description="What they make, files or folders below the application's folder, by their paths beside pyproject.toml; git may "
+            "ignore them.",
+            examples=[["assets/dist"]],
+        ),
     ] = ()
     without: Annotated[
         tuple[Part, ...],
@@ -152,7 +178,7 @@ class ImageSettings(Table, frozen=True, rename="kebab"):
     accept: Annotated[
         tuple[str, ...],
         Meta(
-            description="Findings of the scan that are known and accepted, as “rule: subject”.",
+            description="Findings of the scan that are known and accepted, as “rule: subject”, or “rule: pattern of subjects”.",
             examples=[["second-openssl: psycopg-binary"]],
         ),
     ] = ()

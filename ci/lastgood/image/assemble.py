@@ -9,14 +9,14 @@ from pathlib import Path
 
 from lastgood import bundle
 from lastgood.cache import store
-from lastgood.image import built, dockerfile, layers, oci, owners, source, trace
+from lastgood.image import advice, before, built, dockerfile, excluded, layers, oci, owners, source, trace
 from lastgood.image.built import Image, Order
 from lastgood.image.layers import Layer
 from lastgood.image.materials import Materials
 from lastgood.platform import ALL, native
 from lastgood.python import pycache
 from lastgood.python.interpreter import Python
-from lastgood.report.terminal import megabytes, step
+from lastgood.report.terminal import counted, megabytes, say, step
 
 MIGRATOR = "opt/lastgood/migrator"
 
@@ -41,7 +41,7 @@ def build(materials: Materials, order: Order) -> Image:
             parts = {name: [future.result() for future in futures] + shared for name, futures in waiting.items()}
             shown.note(megabytes(sum(layer.compressed for layer in next(iter(parts.values())))))
     described = dockerfile.read(bundle.path("docker/Dockerfile"), {"SETTINGS": materials.application.settings})
-    return built.write(order, parts, manifest, described)
+    return built.write(order, parts, manifest, described, (before.LIMIT,) if materials.before.commands else ())
 
 
 def _layer(materials: Materials, name: str, key: str, tree: Path) -> Layer:
@@ -59,8 +59,17 @@ def _application(materials: Materials, order: Order, work: Path) -> tuple[list[L
     here, method, stage = native(), materials.image.compression, work / "stage"
     runtime, installed = materials.runtime, materials.installed
     python, python_key = runtime.python(), runtime.key(here)
+    image = materials.image
+    found = source.copy(materials.application.folder, stage / "app", source.leaving(image.exclude, image.keep))
+    if found.left:
+        say(f"· {excluded.told(found.left)} (keep in [tool.lastgood.image] brings back what it needs)")
+    if materials.before.commands:
+        with step("before static files") as shown:
+            dependencies = f"{installed.key(here)} {python_key}"
+            extra = materials.before.made(materials.application, python, installed.tree(here), dependencies)
+            found = before.add(extra, stage / "app", found)
+            shown.note(counted(len(extra), "file"))
     with step("static files and manifest") as shown:
-        found = source.copy(materials.application.folder, stage / "app")
         migrator, migrator_key = _migrator(work, python, python_key, method)
         made = trace.make(
             trace.Work(
@@ -75,6 +84,8 @@ def _application(materials: Materials, order: Order, work: Path) -> tuple[list[L
         tree = store.cache() / "static" / made.static / "tree"
         static = layers.kept("static", f"{made.static}", method, lambda: [(tree, made.place)])
         shown.note(megabytes(static.compressed))
+    for one in advice.check(_facts(materials, made, found, stage / "app", tree)):
+        say(f"· {one}")
     with step("application") as shown:
         manifest = trace.manifest(made, order.commit.build, order.commit.sha)
         (stage / "opt/lastgood").mkdir(parents=True)
@@ -89,6 +100,18 @@ def _application(materials: Materials, order: Order, work: Path) -> tuple[list[L
         application = layers.kept("application", key, method, trees, once=False)
         shown.note(megabytes(application.compressed))
     return [migrator, static, application], manifest
+
+
+def _facts(materials: Materials, made: trace.Made, found: source.Source, folder: Path, static: Path) -> advice.Facts:
+    return advice.Facts(
+        folder=folder,
+        files=found.files,
+        settings=materials.application.settings,
+        said=made.said,
+        variables=materials.application.variables,
+        static={path.relative_to(static).as_posix() for path in static.rglob("*") if path.is_file()},
+        packages={path.name.partition(".")[0] for path in materials.installed.packages().iterdir()},
+    )
 
 
 def _migrator(work: Path, python: Python, python_key: str, method: str) -> tuple[Layer, str]:

@@ -73,7 +73,8 @@ def whole_key(project: Project, made_from: commit.Commit) -> str:
     for file in files:
         if file.suffix != ".pyc" and file.is_file():
             seen.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
-    seen.update(source.signature(project.root if project.image.dockerfile else project.app).encode())
+    whole = project.image.dockerfile or project.image.before_static
+    seen.update(source.signature(project.root if whole else project.app).encode())
     return seen.hexdigest()
 
 

@@ -9,6 +9,7 @@ from lastgood.config.project import BUILDS, ImageSettings, Project
 from lastgood.debian import chosen
 from lastgood.image import choices, trim
 from lastgood.image.application import Application
+from lastgood.image.before import Before
 from lastgood.image.dependencies import Dependencies
 from lastgood.image.installed import Installed
 from lastgood.image.runtime import Runtime
@@ -23,6 +24,7 @@ class Materials:
     image: ImageSettings
     application: Application
     installed: Installed
+    before: Before
 
     @classmethod
     def of(cls, project: Project) -> Materials:
@@ -30,7 +32,8 @@ class Materials:
         stages = chosen.stages(project.root, project.image)
         compiler = Compiler(stages, project.root / BUILDS)
         installed = Installed(project.root / project.lock.file, Runtime.of(stages, project.image), compiler)
-        return cls(project.image, Application.of(project), installed)
+        before = Before(project.root, project.image.before_static, project.image.before_static_makes)
+        return cls(project.image, Application.of(project), installed, before)
 
     @property
     def runtime(self) -> Runtime:

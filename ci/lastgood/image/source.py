@@ -5,21 +5,26 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from lastgood.errors import UsageError
-from lastgood.image import commit
+from lastgood.image import commit, excluded
 from lastgood.report.text import readable
+
+# {path: why} of what stays out, by the folder and the paths below it.
+Leave = Callable[[Path, list[str]], dict[str, str]]
 
 
 @dataclass(frozen=True)
 class Source:
-    """What was copied: path below the app folder → a sha256 of it, and the bytes of what is to be compiled."""
+    """What was copied: path below the app folder → a sha256 of it, and the bytes of what is to be compiled. `left` was not."""
 
     files: dict[str, str]
     modules: dict[str, bytes]
     digest: str
+    left: dict[str, str] = field(default_factory=dict)
 
 
 def signature(folder: Path) -> str:
@@ -32,13 +37,15 @@ def signature(folder: Path) -> str:
     return seen.hexdigest()
 
 
-def copy(app: Path, target: Path) -> Source:
-    """Copies what git knows of the folder `app` to `target`.
+def copy(app: Path, target: Path, leave: Leave | None = None) -> Source:
+    """Copies what git knows of the folder `app` to `target`, but for what `leave` says, and lastgood's own table where it says anything.
 
     Raises UsageError for a name that is not UTF-8 and for a link that leads out of the folder, or to what git does not know.
     """
     names = commit.files(app)
-    folders = {parent.as_posix() for name in names for parent in PurePosixPath(name).parents}
+    left = leave(app, names) if leave else {}
+    known = {*names, *(parent.as_posix() for name in names for parent in PurePosixPath(name).parents)}
+    names = [name for name in names if name not in left]
     files: dict[str, str] = {}
     modules: dict[str, bytes] = {}
     seen = hashlib.sha256()
@@ -50,11 +57,16 @@ def copy(app: Path, target: Path) -> Source:
             copied.parent.mkdir(parents=True, exist_ok=True)
             made.add(copied.parent)
         if origin.is_symlink():
-            link = _checked_link(app, name, {*names, *folders})
+            link = _checked_link(app, name, known)
             copied.symlink_to(link)
             body, mode = os.fsencode(link), "link"
         else:
             body = origin.read_bytes()
+            if leave and name == "pyproject.toml":
+                whole, body = body, excluded.without_table(body)
+                left |= {name: excluded.OWN} if body != whole else {}
+                if not body:
+                    continue
             copied.write_bytes(body)
             executable = origin.stat().st_mode & 0o100
             copied.chmod(0o755 if executable else 0o644)
@@ -63,7 +75,17 @@ def copy(app: Path, target: Path) -> Source:
                 modules[name] = body
         files[name] = hashlib.sha256(body).hexdigest()
         seen.update(f"{name}\0{mode}\0{files[name]}\n".encode())
-    return Source(files, modules, seen.hexdigest())
+    return Source(files, modules, seen.hexdigest(), left)
+
+
+def leaving(exclude: Collection[str], keep: Collection[str]) -> Leave:
+    """What stays out of the image by default and by a project's patterns, as `copy` takes it."""
+
+    def leave(app: Path, names: list[str]) -> dict[str, str]:
+        plain = [name for name in names if not (app / name).is_symlink()]
+        return excluded.chosen(plain, lambda name: (app / name).read_bytes(), exclude, keep)
+
+    return leave
 
 
 def _check_name(app: Path, name: str) -> None:
