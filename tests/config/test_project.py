@@ -101,8 +101,8 @@ def test_it_is_found_from_a_folder_below(write: Write) -> None:
 
 
 IMAGE_KEYS = (
-    "compression, sources, static, mirror, snapshot, dockerfile, platforms, packages, build-packages, aws-services, languages, keep, "
-    "without, accept, budget, environment"
+    "compression, sources, static, mirror, snapshot, dockerfile, platforms, packages, build-packages, aws-services, languages, "
+    "exclude, keep, before-static, before-static-makes, without, accept, budget, environment"
 )
 
 
