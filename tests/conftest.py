@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-pytest_plugins = ["fixtures.archive", "fixtures.record", "fixtures.registry"]
+pytest_plugins = ["fixtures.archive", "fixtures.record", "fixtures.registry", "fixtures.signed"]
 
 # A shell that starts us in the background has us ignore Ctrl-C, and every program that we start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -14,18 +14,19 @@ from typing import Any
 
 import yaml
 
-VERBS = ("scan", "push", "deploy", "rollback", "status", "history")  # run no line of the project
+VERBS = ("scan", "sbom", "push", "attest", "deploy", "rollback", "status", "history")  # run no line of the project
 ACTIONS = (
     "actions/checkout",
     "actions/download-artifact",
-    "actions/attest-build-provenance",
+    "actions/attest",
     "aws-actions/configure-aws-credentials",
 )
 SETUP = "$/.github/actions/setup"
 FILES = (
     "manage.py",
     "pyproject.toml",
-)  # all that is read of a project beside an identity; manage.py is only looked for
+)  # what is read of a project beside an identity; manage.py is only looked for
+DATA = ("packages.lock", "requirements.txt", "trusted-root.jsonl")  # what may be, too: lists, and keys
 _RUNS_CODE = re.compile(r"\blastgood\s+(lock|build)\b")
 _ONE_COMMAND = re.compile(rf"lastgood ({'|'.join(VERBS)})( [^;|&`\n]*)?")
 
@@ -89,5 +90,9 @@ def _beside_an_identity(step: dict[Any, Any], action: str) -> Iterator[tuple[int
     if action == "actions/checkout":
         given = {key: value for key, value in step.get("with", {}).items() if key}
         wanted = {"persist-credentials": False, "sparse-checkout-cone-mode": False}
-        if sorted(str(given.pop("sparse-checkout", "")).split()) != list(FILES) or given != wanted:
-            yield line, f"has an identity, and checks out more than {' and '.join(FILES)}"
+        out = set(str(given.pop("sparse-checkout", "")).split())
+        if not set(FILES) <= out <= {*FILES, *DATA} or given != wanted:
+            yield (
+                line,
+                f"has an identity, and checks out more than {', '.join(FILES)} and, of {', '.join(DATA)}, what it needs",
+            )

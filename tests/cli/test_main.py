@@ -18,7 +18,8 @@ from lastgood import __version__, cli
 from lastgood.errors import FailedNotRestored, FailedRestored, Refused, UsageError
 
 VERBS = (
-    "init", "lock", "lock-base", "build", "scan", "sbom", "push", "cache", "deploy", "rollback", "status", "history", "diff", "lock-status",
+    "init", "lock", "lock-base", "build", "scan", "sbom", "push", "attest", "cache", "deploy", "rollback", "status", "history", "diff",
+    "lock-status",
     "unlock", "bootstrap", "local", "demo", "doctor", "completion",
 )  # fmt: skip
 HEAVY = ("boto3", "botocore", "docker", "debian", "pysequoia", "pip", "piptools", "dockerfile_parse", "django",
@@ -278,6 +279,8 @@ def test_without_credentials_it_is_one_sentence(verb: str, shop: Path, monkeypat
         "from pathlib import Path\n"
         "image = Any(digest='sha256:x', build='b', folder=Path('/nowhere'))\n"
         "build.last = built.last = lambda state: image\n"
+        "from lastgood.scan import verdict\n"
+        "verdict.demand = lambda image: None\n"
         "options = ['--against', 'last-good'] if sys.argv[1] == 'scan' else []\n"
         "sys.exit(cli.main([*sys.argv[1:], '-e', 'staging', *options]))"
     )

@@ -142,7 +142,7 @@ IMAGE_KEYS = (
         pytest.param(
             "[tool.lastgood.environments.staging]\nregoin = 'x'\n",
             "pyproject.toml:6: [tool.lastgood.environments.staging] regoin: there is no such key (did you mean 'region'?); "
-            "it takes stack, region, url, parameters",
+            "it takes stack, region, url, parameters, attestations",
             id="unknown key of an environment",
         ),
         pytest.param(
@@ -295,7 +295,7 @@ port = 0
         ),
         (
             "pyproject.toml:7: [tool.lastgood.environments.Live] regoin: there is no such key (did you mean 'region'?); "
-            "it takes stack, region, url, parameters"
+            "it takes stack, region, url, parameters, attestations"
         ),
         "pyproject.toml:10: [tool.lastgood.image.budget] total: '3 MiB' must be a size, as “30 MB”",
         "pyproject.toml:10: [tool.lastgood.image.budget] growth: must be a string, not 4",

@@ -24,6 +24,9 @@ DECIDED = {
 }
 
 
+MADE = {"MigrationFunctionArn": "arn:function", "RepositoryUri": "1.dkr.ecr.eu-central-1.amazonaws.com/board"}
+
+
 class CloudFormation:
     """Stacks by name. `plays` are scripts for the next executions: lists of (stack status, [(resource, status, reason)])."""
 
@@ -188,8 +191,8 @@ def account(tmp_path: Path, table: Any, monkeypatch: pytest.MonkeyPatch) -> Acco
     """A bootstrapped account with nothing deployed; waiting takes no time."""
     made = Account(tmp_path, table)
     made.patch = monkeypatch
-    made.cloudformation.add("lastgood-board", "CREATE_COMPLETE", {}, {"MigrationFunctionArn": "arn:function"})
-    made.cloudformation.add("lastgood-board-staging", "CREATE_COMPLETE", {}, DECIDED)
+    made.cloudformation.add("lastgood-board", "CREATE_COMPLETE", {}, MADE)
+    made.cloudformation.add("lastgood-board-staging", "CREATE_COMPLETE", {"Attestations": "none"}, DECIDED)
     monkeypatch.setattr(verify.smoke, "ask", made.ask)
     monkeypatch.setattr(smoke.wait, "__kwdefaults__", smoke.wait.__kwdefaults__ | {"ask": made.ask})
     monkeypatch.setattr("time.sleep", lambda seconds: None)

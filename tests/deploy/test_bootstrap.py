@@ -106,6 +106,7 @@ def test_a_new_account(cloud: Cloud, capsys: Any) -> None:
         "AllowedCidr": "10.0.0.0/8",
         "SecretArns": SECRET,
         "ParameterArns": "",
+        "Attestations": "required",
         "GitHubRepositoryId": "1234567",
         "GitHubEnvironment": "production",
         "GitHubProviderArn": PROVIDER,

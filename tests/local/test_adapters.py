@@ -295,6 +295,7 @@ sys.path.insert(0, {launcher!r})
 from lastgood.local.adapters import registry
 from lastgood.local.adapters.settings import Settings
 from ministack.core.responses import request_scope
+from ministack import app
 from ministack.services import ecr
 
 class Here:
@@ -325,6 +326,13 @@ with request_scope("000000000000", "us-east-1"):
         ecr._v2_put_manifest("shop", ecr._content_digest(b"1"), {{}}, b"1"),
     ):
         print(*said(answer))
+    subject = ecr._content_digest(b"1")
+    own = json.dumps({{"mediaType": "m", "artifactType": "a", "subject": {{"digest": subject}}}}).encode()
+    ecr._v2_put_manifest("shop", "signed", {{}}, own)
+    assert app._is_ecr_registry_path(f"/v2/shop/referrers/{{subject}}") and not app._is_ecr_registry_path("/v2/shop/referrers/x")
+    verb, name, reference = ecr._parse_v2_path(f"/v2/team/shop/referrers/{{subject}}")
+    listed = json.loads(ecr._v2_get_manifest("shop", reference)[2])["manifests"]
+    print(verb, name, *[one["artifactType"] for one in listed], listed[0]["digest"] == ecr._content_digest(own))
 """
 
 
@@ -344,6 +352,7 @@ def test_the_registry_answers_as_ecr_does() -> None:
         ["400", "TAG_INVALID"],
         ["400", "TAG_INVALID"],
         ["201"],
+        ["manifest", "team/shop", "a", "True"],
     ]
 
 

@@ -19,7 +19,13 @@ from permissions.policy import Request
 HERE = Path(__file__).resolve().parent
 FILE = HERE / "calls.json"
 CI = HERE.parents[1] / "ci"
-ROLE_OF = {"push": "PushRole", "scan": "PushRole", "deploy": "DeployRole", "rollback": "DeployRole"}
+ROLE_OF = {
+    "push": "PushRole",
+    "scan": "PushRole",
+    "attest": "PushRole",
+    "deploy": "DeployRole",
+    "rollback": "DeployRole",
+}
 PROJECT, ENVIRONMENT, REGION, ACCOUNT = "board", "local", "us-east-1", "000000000000"
 # What a run that fails does beside: `deploy` and `rollback` may come to each of these.
 RARELY = {
@@ -46,6 +52,13 @@ HTTP = {
     "HEAD /blobs/": ("ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer"),
     "HEAD /manifests/": ("ecr:BatchGetImage",),
     "PUT /manifests/": ("ecr:PutImage",),
+}
+# What a deploy asks the registry to read who has signed: nobody does so in the one-machine cloud, so the demo does not note it.
+READ = {
+    "the repository's address": ("ecr:DescribeRepositories",),
+    "GET /referrers/": ("ecr:BatchGetImage",),
+    "GET /manifests/": ("ecr:BatchGetImage",),
+    "GET /blobs/": ("ecr:GetDownloadUrlForLayer",),
 }
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -146,6 +159,15 @@ def pushed() -> list[Request]:
     return [
         Request(action, f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{PROJECT}")
         for actions in HTTP.values()
+        for action in actions
+    ]
+
+
+def read() -> list[Request]:
+    """What the registry asks for while a deploy looks who has signed."""
+    return [
+        Request(action, f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{PROJECT}")
+        for actions in READ.values()
         for action in actions
     ]
 

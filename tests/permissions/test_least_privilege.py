@@ -102,9 +102,16 @@ def test_the_push_role_may_what_the_registry_asks_for() -> None:
     assert [one for one in calls.pushed() if not role.may(one)] == []
 
 
+def test_both_roles_may_read_who_has_signed() -> None:
+    """The deploy, to know; the push, to put it there."""
+    for name in ("PushRole", "DeployRole"):
+        assert [one for one in calls.read() if not DEMO.role(name).may(one)] == [], name
+
+
 @pytest.mark.parametrize("name", ["PushRole", "DeployRole"])
 def test_a_role_may_nothing_else(name: str) -> None:
-    wanted = [request for of, request in calls.noted() if of == name] + (calls.pushed() if name == "PushRole" else [])
+    asked = calls.pushed() if name == "PushRole" else calls.read()
+    wanted = [request for of, request in calls.noted() if of == name] + asked
     left = {one for one in unused(DEMO.role(name), wanted) if not {one, one.split()[1]} & set(calls.RARELY)}
     assert left == set()
 

@@ -56,6 +56,12 @@ def routes(*ways: dict[str, str], main: bool = True, subnets: tuple[str, ...] = 
 GATEWAY = {"DestinationCidrBlock": "0.0.0.0/0", "GatewayId": "igw-1", "State": "active"}
 NAT = {"DestinationCidrBlock": "0.0.0.0/0", "NatGatewayId": "nat-1", "State": "active"}
 
+DECIDED = [
+    {"ParameterKey": "GitHubRepositoryId", "ParameterValue": "1234567"},
+    {"ParameterKey": "PushWorkflows", "ParameterValue": "acme/lastgood/.github/workflows/push.yml@refs/tags/v1.*"},
+    {"ParameterKey": "GitHubRefs", "ParameterValue": "refs/heads/main"},
+    {"ParameterKey": "Attestations", "ParameterValue": "required"},
+]
 ANSWERS: dict[str, Any] = {
     "sts:GetCallerIdentity": {
         "UserId": "AROA:me",
@@ -67,7 +73,14 @@ ANSWERS: dict[str, Any] = {
     },
     "cloudformation:GetTemplate lastgood-board": {"TemplateBody": TEMPLATE, "StagesAvailable": ["Original"]},
     "cloudformation:DescribeStacks lastgood-board-staging": {
-        "Stacks": [{"StackName": "lastgood-board-staging", "CreationTime": NOW, "StackStatus": "CREATE_COMPLETE"}]
+        "Stacks": [
+            {
+                "StackName": "lastgood-board-staging",
+                "CreationTime": NOW,
+                "StackStatus": "CREATE_COMPLETE",
+                "Parameters": DECIDED,
+            }
+        ]
     },
     "cloudformation:GetTemplate lastgood-board-staging": {"TemplateBody": TEMPLATE, "StagesAvailable": ["Original"]},
     "cloudformation:DescribeStacks board-staging": Refusal(

@@ -31,9 +31,9 @@ def test_an_account_that_is_ready(make: MakeFacts) -> None:
     assert [(line.what, line.state) for line in lines] == [
         (what, "good")
         for what in (
-            "credentials", "bootstrap", "access", "registry", "role of ECS", "role of load balancing", "subnets", "way out of subnet-a",
-            "way out of subnet-b", "security groups", "DatabaseSecret", "SecretKeySecret", "certificate", "domain", "processors",
-            "load balancers",
+            "credentials", "bootstrap", "access", "signatures", "registry", "role of ECS", "role of load balancing", "subnets",
+            "way out of subnet-a", "way out of subnet-b", "security groups", "DatabaseSecret", "SecretKeySecret", "certificate", "domain",
+            "processors", "load balancers",
         )
     ]  # fmt: skip
     assert [line.todo for line in lines if line.todo] == []
@@ -66,6 +66,37 @@ def test_what_may_not_be_asked_is_unknown_and_in_nobodys_way(make: MakeFacts) ->
 
 def said(lines: list[Any], *, good: bool = False) -> list[tuple[str, str, str, str]]:
     return [(line.what, line.state, line.text, line.todo) for line in lines if good or line.state != "good"]
+
+
+ACCESS = "cloudformation:DescribeStacks lastgood-board-staging"
+
+
+@pytest.mark.parametrize(
+    ("decided", "expected"),
+    [
+        (
+            {},
+            (
+                "wrong",
+                "nobody has decided who signs for builds, so none is let in",
+                f'{BOOTSTRAP} with --github-repository-id and --bundle, or with attestations = "none"',
+            ),
+        ),
+        (
+            {"Attestations": "none"},
+            ("note", "nobody is asked who has signed for a build", "take attestations out once a workflow pushes"),
+        ),
+        (
+            {"GitHubRepositoryId": "7", "PushWorkflows": "a/b/.github/workflows/push.yml@refs/tags/v1.*"},
+            ("good", "by a/b/.github/workflows/push.yml@refs/tags/v1.*, in repository 7", ""),
+        ),
+    ],
+)
+def test_whose_signature_counts(make: MakeFacts, decided: dict[str, str], expected: tuple[str, str, str]) -> None:
+    listed = [{"ParameterKey": key, "ParameterValue": value} for key, value in decided.items()]
+    lines = account.lines(make({ACCESS: {"Stacks": [{"StackStatus": "CREATE_COMPLETE", "Parameters": listed}]}}))
+    (found,) = [line for line in lines if line.what == "signatures"]
+    assert (found.state, found.text, found.todo) == expected
 
 
 STACK = "cloudformation:DescribeStacks lastgood-board"

@@ -63,11 +63,28 @@ description: Stands in for {name}
 {interface}runs:
   using: composite
   steps:
-    - shell: bash
+    - id: own
+      shell: bash
       run: {run}
 """
 _PYTHON = "outputs:\n  python-path:\n    description: the interpreter\n    value: {path}\n"
 _INPUT = "inputs:\n  name: {{}}\n  artifact-ids: {{}}\n  path: {{}}\n".replace("{{}}", "{required: false}")
+_ATTEST = (
+    "inputs:\n"
+    + "".join(
+        f"  {name}: {{required: false}}\n"
+        for name in ("subject-name", "subject-digest", "sbom-path", "predicate-type", "predicate-path")
+    )
+    + "outputs:\n  bundle-path:\n    description: the file\n    value: ${{ steps.own.outputs.bundle-path }}\n"
+)
+_SIGN = """|
+        digest='${{ inputs.subject-digest }}'
+        type='"_type":"https://in-toto.io/Statement/v1","predicateType":"${{ inputs.predicate-type }}","predicate":{}'
+        payload=$(printf '{%s,"subject":[{"digest":{"sha256":"%s"}}]}' "$type" "${digest#sha256:}" | base64 -w0)
+        file=$(mktemp)
+        printf '{"dsseEnvelope":{"payload":"%s"}}' "$payload" > "$file"
+        echo "bundle-path=$file" >> "$GITHUB_OUTPUT"
+"""
 # What each does instead of what it does on GitHub; an artifact's id is its name here.
 _DONE = {
     "actions/setup-python": (_PYTHON, "true"),
@@ -75,6 +92,8 @@ _DONE = {
         f"{_INPUT}outputs:\n  artifact-id:\n    description: its id\n    value: ${{{{ inputs.name }}}}\n",
         "mkdir -p ~/artifacts && cp -r '${{ inputs.path }}' ~/artifacts/'${{ inputs.name }}'",
     ),
+    # What it writes nobody has signed: a statement of the right type about the right image.
+    "actions/attest": (_ATTEST, _SIGN),
     "actions/download-artifact": (_INPUT, "cp -r ~/artifacts/'${{ inputs.artifact-ids }}' '${{ inputs.path }}'"),
 }
 

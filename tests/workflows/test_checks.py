@@ -161,6 +161,10 @@ jobs:
 
 
 # A mistake in one of our own workflows: (file, what is replaced, by what), and what is said of it.
+MORE = (
+    "trust: job rollback has an identity, and checks out more than manage.py, pyproject.toml and, of packages.lock, requirements.txt, "
+    "trusted-root.jsonl, what it needs"
+)
 MISTAKES: dict[str, tuple[str, str, str, str]] = {
     "an identity for the job that builds": (
         "build",
@@ -178,19 +182,19 @@ MISTAKES: dict[str, tuple[str, str, str, str]] = {
         "push",
         "        run: lastgood scan",
         "        run: lastgood build && lastgood scan",
-        "trust: job push has an identity, and runs something else than `lastgood scan|push|deploy|rollback|status|history`",
+        "trust: job push has an identity, and runs something else than `lastgood scan|sbom|push|attest|deploy|rollback|status|history`",
     ),
     "a command in a command": (
         "push",
         '--environment "$ENVIRONMENT" --against last-good',
         '--environment "$(python manage.py environment)"',
-        "trust: job push has an identity, and runs something else than `lastgood scan|push|deploy|rollback|status|history`",
+        "trust: job push has an identity, and runs something else than `lastgood scan|sbom|push|attest|deploy|rollback|status|history`",
     ),
     "a script of the project": (
         "deploy",
         "        run: lastgood deploy",
         "        run: ./deploy",
-        "trust: job deploy has an identity, and runs something else than `lastgood scan|push|deploy|rollback|status|history`",
+        "trust: job deploy has an identity, and runs something else than `lastgood scan|sbom|push|attest|deploy|rollback|status|history`",
     ),
     "an action of the project": (
         "deploy",
@@ -202,13 +206,13 @@ MISTAKES: dict[str, tuple[str, str, str, str]] = {
         "rollback",
         "            manage.py\n",
         "            manage.py\n            app\n",
-        "trust: job rollback has an identity, and checks out more than manage.py and pyproject.toml",
+        MORE,
     ),
     "submodules beside an identity": (
         "rollback",
         "          persist-credentials: false\n",
         "          persist-credentials: false\n          submodules: true\n",
-        "trust: job rollback has an identity, and checks out more than manage.py and pyproject.toml",
+        MORE,
     ),
     "credentials for the job that builds": (
         "build",

@@ -20,7 +20,9 @@ STEPS = [
         ("build", step)
         for step in ("Set up lastgood", "Check out", "Lock check", "Build", "Name the artifact", "Hand over")
     ],
-    *[("push", step) for step in ("Set up lastgood", "Check out", "Take over", "Scan", "Push", "Attest")],
+    *[("push", step) for step in ("Set up lastgood", "Check out", "Take over", "Scan", "Push", "List")],
+    *[("push", f"Sign {what}") for what in ("where it comes from", "what it is made of", "what the scan found")],
+    ("push", "Attest"),
     *[("deploy", step) for step in ("Set up lastgood", "Check out", "Deploy")],
 ]
 MIGRATION = """\

@@ -105,6 +105,7 @@ def _explain(options: argparse.Namespace, project: Project) -> None:
     ),
     option("--markdown", metavar="FILE", help="write the report as Markdown, too"),
     option("--sarif", metavar="FILE", help="write the findings as SARIF 2.1.0, too"),
+    option("--verdict", metavar="FILE", help="write the verdict as it is signed, too: the predicate of an attestation"),
     option("--treemap", metavar="FILE", help="write a picture of what is in the image, too (SVG)"),
 )
 def scan(options: argparse.Namespace) -> None:
@@ -112,7 +113,7 @@ def scan(options: argparse.Namespace) -> None:
     from lastgood.deploy.place import Place
     from lastgood.report import github, sarif, terminal, treemap
     from lastgood.report import scan as report
-    from lastgood.scan import against, measure
+    from lastgood.scan import against, measure, verdict
     from lastgood.scan.findings import RULES
 
     project = load(options)
@@ -128,6 +129,7 @@ def scan(options: argparse.Namespace) -> None:
         examined = measure.examine(image)
         facts = measure.facts(image, examined, project.image.budget, chosen)
         measure.keep(image, examined)
+        verdict.keep(image, verdict.of(image, facts), Path(options.verdict) if options.verdict else None)
         shown.note(f"{terminal.megabytes(facts['compressed'])} of {terminal.megabytes(facts['budget'])}")
     if options.sarif:
         sources = sarif.Sources(project.root, project.app, project.image.dockerfile)
@@ -143,15 +145,14 @@ def scan(options: argparse.Namespace) -> None:
         raise Refused(report.refusal(facts))
 
 
-@verb(option("--output", metavar="FILE", help="where to write it (default: standard output)"))
+@verb(_LAYOUT, option("--output", metavar="FILE", help="where to write it (default: standard output)"))
 def sbom(options: argparse.Namespace) -> None:
     """what the last build is made of, as CycloneDX JSON: every Debian package and Python distribution, exactly"""
-    from lastgood.image import build as builder
     from lastgood.report.text import in_json
     from lastgood.scan import sbom as lister
 
     project = load(options)
-    body = lister.document(project.name, builder.last(project.state), project.root)
+    body = lister.document(project.name, _built(options, project), project.root)
     if options.output:
         Path(options.output).write_text(body, encoding="utf-8")
         result(options, {"file": options.output}, f"{options.output} was written")
@@ -165,13 +166,13 @@ def sbom(options: argparse.Namespace) -> None:
     option("--commit", default="", metavar="SHA", help="refuse a build that does not say it was made from that commit"),
 )
 def push(options: argparse.Namespace) -> None:
-    """push the last build to the environment's registry, only what is missing there"""
+    """push the last build, which a scan has let pass, to the environment's registry, only what is missing there"""
     from lastgood.cache import store
     from lastgood.deploy.place import Place
     from lastgood.local import handover
     from lastgood.registry import ecr, pushed
     from lastgood.registry import push as pusher
-    from lastgood.scan import contents
+    from lastgood.scan import contents, verdict
 
     project = load(options)
     image = _built(options, project)
@@ -179,9 +180,34 @@ def push(options: argparse.Namespace) -> None:
         from lastgood.image import layout
 
         layout.of_commit(image, options.commit)
+    verdict.demand(image)
     place = Place.of(project, options.environment)
     with store.using(store.cache()):
         facts = pusher.push(image, ecr.find(place.session))
     handover.hand_over(image, str(facts["image"]), place.session.cloud)
     place.record.put_build(pushed.facts(image, str(facts["image"]), contents.stored(image.folder)))
     result(options, facts | {"build": image.build, "digest": image.digest}, str(facts["image"]))
+
+
+@verb(
+    environment,
+    option("--digest", required=True, metavar="SHA256", help="the pushed image that the statements are about"),
+    option(
+        "bundles", nargs="+", metavar="BUNDLE", help="a file that an attestation was written to (Sigstore's bundle)"
+    ),
+)
+def attest(options: argparse.Namespace) -> None:
+    """put signed statements about a pushed image beside it, in the environment's registry"""
+    import contextlib
+
+    from lastgood.attest import bundle
+    from lastgood.deploy.place import Place
+    from lastgood.registry import beside, ecr
+    from lastgood.report.terminal import step
+
+    said = [bundle.read(Path(name), options.digest) for name in options.bundles]
+    session = Place.of(load(options), options.environment).session
+    with contextlib.closing(ecr.find(session)) as registry, step("statements") as shown:
+        put = [beside.put(registry, options.digest, one.body, one.kind) for one in said]
+        shown.note(", ".join(one.kind for one in said))
+    result(options, {"digest": options.digest, "statements": put}, "\n".join(put))

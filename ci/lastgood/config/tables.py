@@ -13,6 +13,7 @@ from msgspec import Meta, field
 
 from lastgood.config.kinds import (
     Address,
+    Attestations,
     Compression,
     Count,
     Days,
@@ -272,6 +273,14 @@ class Environment(Table, frozen=True):
             examples=[{"VpcId": "vpc-0a1b2c3d"}],
         ),
     ] = field(default_factory=dict)
+    attestations: Annotated[
+        Attestations,
+        Meta(
+            description="Whether a deploy asks who has signed for a build and its scan. `none` is for builds that no workflow of the "
+            "bundle pushes, and holds once an administrator has run `lastgood bootstrap` with it; `local` asks nobody.",
+            examples=["none"],
+        ),
+    ] = "required"
 
 
 class Project(Table, frozen=True):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from lastgood.aws.errors import explained, patiently, unheard
 from lastgood.deploy import change, leftovers, outcome, restore, smoke, stuck, verify
+from lastgood.deploy.admission import admit
 from lastgood.deploy.order import Order
 from lastgood.deploy.outcome import Ending
 from lastgood.deploy.place import Place
@@ -17,7 +19,6 @@ from lastgood.deploy.stack import Event
 from lastgood.errors import LastgoodError
 from lastgood.record.lock import Lock, Lost
 from lastgood.record.release import BuildFacts, Release
-from lastgood.registry import ecr
 from lastgood.report.terminal import say, step
 
 FIRST_ANSWER = 300.0  # seconds for a new load balancer's name to be known everywhere
@@ -33,7 +34,7 @@ def carry_out(place: Place, order: Order, decide: Callable[[], Order] | None = N
     with Lock(record, who=order.who, what=f"build {order.build.build}") as lock:
         if leftovers.tidy(place, lock, anew=order.anew) and decide:
             order = decide()
-            ecr.check(place.session, order.build.build, order.build.digest)
+            order = replace(order, signed=admit(place, order.build))
         build = order.build
         last = record.last_good()
         if last and order.is_done(last):
@@ -41,7 +42,9 @@ def carry_out(place: Place, order: Order, decide: Callable[[], Order] | None = N
             return last.as_dict() | {"environment": place.name, "nothing": True}
         progress = Progress(place.session, record, build.digest)
         lock.keep()
-        release = record.begin(order.kind, build, who=order.who, reason=order.reason, undoes=order.undoes)
+        release = record.begin(
+            order.kind, build, who=order.who, reason=order.reason, undoes=order.undoes, signed=order.signed
+        )
         return Attempt(place, order, release, progress, lock, last).run()
 
 

@@ -65,6 +65,7 @@ def decided(session: Session, stack: Stack, said: Mapping[str, str], boundary: s
     own = dict(session.cloud.parameters) if session.cloud else {}
     own |= session.environment.parameters
     values = access.network(own, name) | access.readable(own.values()) | dict(said)
+    values["Attestations"] = "none" if session.cloud else session.environment.attestations
     if boundary:
         values["OwnBoundary"] = boundary
     if said or known.get("GitHubRepositoryId"):

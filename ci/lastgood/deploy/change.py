@@ -97,8 +97,11 @@ def parameters(session: Session, build: BuildFacts, release: str, decided: Mappi
     Raises UsageError where account or environment were not bootstrapped, or where what is deployed could not be asked how it is.
     """
     account = Stack.of_account(session)
-    function = account.outputs().get("MigrationFunctionArn")
-    if not function:
+    made = account.outputs()
+    function, repository = made.get("MigrationFunctionArn"), made.get("RepositoryUri")
+    if session.cloud:
+        repository = f"{session.cloud.registry}/{session.project}"
+    if not function or not repository:
         raise UsageError(
             f"there is no stack {account.name} in this account: run `lastgood bootstrap --environment {session.environment.name}`"
         )
@@ -120,7 +123,7 @@ def parameters(session: Session, build: BuildFacts, release: str, decided: Mappi
         | {
             "Project": session.project,
             "Environment": session.environment.name,
-            "Image": build.image,
+            "Image": f"{repository}@{build.digest}",  # never what somebody wrote into the record
             "ImageDigest": build.digest,
             "Build": build.build,
             "Commit": build.commit,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from lastgood.deploy.admission import admit
 from lastgood.deploy.attempt import carry_out
 from lastgood.deploy.order import DEPLOY, Order
 from lastgood.deploy.place import Place
 from lastgood.errors import UsageError
 from lastgood.record.release import BuildFacts
-from lastgood.registry import ecr
 
 
 def deploy(
@@ -17,12 +18,11 @@ def deploy(
 ) -> dict[str, Any]:
     """Releases a pushed build. Returns the release, with what happened. `accept_loss` lifts the migrator's gate; then `reason` says why.
 
-    Raises UsageError without that reason, Refused (somebody else is deploying, or the image is not in the registry), FailedRestored or
-    FailedNotRestored.
+    Raises UsageError without that reason, or where nobody who may has signed for the build; Refused (somebody else is deploying, or the
+    image is not in the registry), FailedRestored or FailedNotRestored.
     """
     order = ordered(build, who=who, reason=reason, force=force, accept_loss=accept_loss)
-    ecr.check(place.session, build.build, build.digest)
-    return carry_out(place, order)
+    return carry_out(place, replace(order, signed=admit(place, build)))
 
 
 def ordered(build: BuildFacts, *, who: str, reason: str, force: bool = False, accept_loss: bool = False) -> Order:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lastgood.deploy import change, leftovers, verify
+from lastgood.deploy.admission import admit
 from lastgood.deploy.change import Wanted
 from lastgood.deploy.order import Order
 from lastgood.deploy.place import Place
@@ -15,7 +16,6 @@ from lastgood.record.forecast import Forecast, between
 from lastgood.record.lock import holder
 from lastgood.record.release import BuildFacts, Release
 from lastgood.record.table import Record
-from lastgood.registry import ecr
 from lastgood.report.terminal import counted, mapping_lines, table
 
 _TASK = (
@@ -30,7 +30,7 @@ def dry_run(place: Place, order: Order) -> dict[str, Any]:
 
     It takes no lock: what it says is true until somebody else deploys.
     """
-    ecr.check(place.session, order.build.build, order.build.digest)
+    signed = admit(place, order.build)
     record = place.record
     last, newest, held = record.last_good(), next(iter(record.releases(limit=1)), None), holder(record)
     number = newest.number + 1 if newest else 1
@@ -45,6 +45,7 @@ def dry_run(place: Place, order: Order) -> dict[str, Any]:
         "release": number,
         "kind": order.kind,
         "build": order.build.as_dict(),
+        "signed": signed,
         "nothing": order.is_done(last),
         "lock": held,
         "first": first,

@@ -14,7 +14,7 @@ class Order:
     """One release to be made of `build`. `kind` is `deploy`, `rollback` or `recreate`.
 
     `undoes` are the numbers of the releases that it takes back when it is good, `again` also releases a build that is last good
-    already, `accept_loss` lets its migrations lose what no rollback brings back.
+    already, `accept_loss` lets its migrations lose what no rollback brings back; `signed` says who has signed for the build.
     """
 
     kind: str
@@ -24,6 +24,7 @@ class Order:
     undoes: tuple[int, ...] = ()
     again: bool = True
     accept_loss: bool = False
+    signed: str = ""
 
     @property
     def anew(self) -> bool:

@@ -12,16 +12,21 @@ from lastgood.record.table import Record
 
 
 class Place:
-    """One environment as a release meets it. `folder` is where the story of each release is left on this machine."""
+    """One environment as a release meets it.
 
-    def __init__(self, session: Session, folder: Path) -> None:
+    `folder` is where the story of each release is left on this machine; `project` is the checkout, which may hold the keys that signatures
+    are verified by.
+    """
+
+    def __init__(self, session: Session, folder: Path, project: Path | None = None) -> None:
         self.session = session
         self.folder = folder
+        self.project = project or folder
 
     @classmethod
     def of(cls, project: Project, environment: str) -> Place:
         """The place of an environment by its name. Asks nobody yet; raises what Session.of does."""
-        return cls(Session.of(project, environment), project.state / "releases")
+        return cls(Session.of(project, environment), project.state / "releases", project.root)
 
     @property
     def name(self) -> str:

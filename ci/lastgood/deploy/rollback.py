@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from lastgood.deploy.admission import admit
 from lastgood.deploy.attempt import carry_out
 from lastgood.deploy.order import RECREATE, ROLLBACK, Order
 from lastgood.deploy.place import Place
 from lastgood.errors import Refused
 from lastgood.record.release import Release
-from lastgood.registry import ecr
 
 
 def rollback(place: Place, *, to: str | None = None, recreate: bool = False, who: str, reason: str) -> dict[str, Any]:
     """Makes a release of an earlier build. `to` is a build, a version, a digest or a release's number.
 
     Without `to` it is the good release before the current one; with `recreate` it is last good, and the stack is deleted first.
-    Returns the release, with what happened. Raises Refused, FailedRestored or FailedNotRestored.
+    Returns the release, with what happened. Raises Refused, UsageError where nobody who may has signed for the build, FailedRestored or
+    FailedNotRestored.
     """
     order = ordered(place, to, recreate=recreate, who=who, reason=reason)
-    ecr.check(place.session, order.build.build, order.build.digest)
-    return carry_out(place, order, decide=lambda: ordered(place, to, recreate=recreate, who=who, reason=reason))
+    signed = replace(order, signed=admit(place, order.build))
+    return carry_out(place, signed, decide=lambda: ordered(place, to, recreate=recreate, who=who, reason=reason))
 
 
 def ordered(place: Place, to: str | None, *, recreate: bool, who: str, reason: str) -> Order:

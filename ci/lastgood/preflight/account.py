@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lastgood.attest.signer import Signer
 from lastgood.preflight.line import GOOD, NOTE, UNKNOWN, WRONG, Facts, Line
 
 IDENTITY = "sts:GetCallerIdentity"
@@ -15,6 +16,8 @@ def lines(facts: Facts) -> list[Line]:
         return found
     project = f"lastgood-{facts.project}"
     found += [_stack(facts, "bootstrap", project), _stack(facts, "access", f"{project}-{facts.environment}")]
+    if found[-1].state == GOOD:
+        found.append(_signers(facts, f"{project}-{facts.environment}"))
     return [*found, _registry(facts), *(_linked(facts, name) for name in (ECS, BALANCING))]
 
 
@@ -50,6 +53,27 @@ def _stack(facts: Facts, what: str, name: str) -> Line:
     if str(template["TemplateBody"]).strip() != facts.templates.get(name, "").strip():
         return Line(what, WRONG, f"{name} was made by another version of lastgood", run)
     return Line(what, GOOD, f"{name} is {status}, of this version")
+
+
+def _signers(facts: Facts, name: str) -> Line:
+    """Whose signature an administrator wants to see before anything is deployed."""
+    what = "signatures"
+    stack = (facts.answer(f"cloudformation:DescribeStacks {name}") or {})["Stacks"][0]
+    decided = {one["ParameterKey"]: one.get("ParameterValue", "") for one in stack.get("Parameters", ())}
+    if decided.get("Attestations") == "none":
+        return Line(
+            what, NOTE, "nobody is asked who has signed for a build", "take attestations out once a workflow pushes"
+        )
+    signer = Signer.of(decided)
+    if signer is None:
+        return Line(
+            what,
+            WRONG,
+            "nobody has decided who signs for builds, so none is let in",
+            f"run `lastgood bootstrap --environment {facts.environment}` with --github-repository-id and --bundle, or with attestations = "
+            '"none"',
+        )
+    return Line(what, GOOD, f"by {' or '.join(signer.workflows)}, in repository {signer.repository}")
 
 
 def _registry(facts: Facts) -> Line:

@@ -48,7 +48,7 @@ class BuildFacts:
 class Release:
     """One attempt to run a build in an environment. `cause` says why it failed; `reason` why it was made.
 
-    `undoes` are the numbers of the good releases that it takes back once it is good itself.
+    `undoes` are the numbers of the good releases that it takes back once it is good itself; `signed` says who had signed for the build.
     """
 
     number: int
@@ -63,6 +63,7 @@ class Release:
     undone: tuple[str, ...] = ()
     applied: tuple[str, ...] = ()
     undoes: tuple[int, ...] = ()
+    signed: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able facts, the build's among them."""

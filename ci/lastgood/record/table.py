@@ -86,7 +86,9 @@ class Record:
             more = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
         return found[:limit]
 
-    def begin(self, kind: str, facts: BuildFacts, *, who: str, reason: str, undoes: Iterable[int] = ()) -> Release:
+    def begin(
+        self, kind: str, facts: BuildFacts, *, who: str, reason: str, undoes: Iterable[int] = (), signed: str = ""
+    ) -> Release:
         """Writes the next release, `pending`. The caller holds the environment's lock.
 
         `undoes` are the good releases that it takes back when it becomes good, so that whoever ends it knows them.
@@ -95,7 +97,7 @@ class Record:
 
         newest = self.releases(limit=1)
         number = newest[0].number + 1 if newest else 1
-        release = Release(number, "pending", kind, facts, who, now(), reason, undoes=tuple(undoes))
+        release = Release(number, "pending", kind, facts, who, now(), reason, undoes=tuple(undoes), signed=signed)
         self.table.put_item(
             Item=release.as_dict() | {"pk": self.pk, "sk": _sk(number)}, ConditionExpression=Attr("pk").not_exists()
         )

@@ -11,22 +11,29 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import re
 import ssl
 import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from lastgood.errors import UsageError
 from lastgood.image import oci
 from lastgood.report.terminal import megabytes
 from lastgood.report.text import head, masked
 
+MANIFESTS, BLOBS = "manifests", "blobs"  # what a repository holds
+LARGEST = 32_000_000  # bytes of what is asked for to be read: a statement with a list of materials has less
+
 PIECE = 1 << 18  # bytes that are handed to the connection at a time, so that progress can be shown
 _TIMEOUT = 120  # seconds, for one answer of the registry
 _TRIES = 5
 _PAUSE = 0.25  # seconds before the second try, doubled with each
+_PAGES = 20  # of a list, that are read
+_NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 _LONGEST = 30.0  # seconds that a registry may ask us to wait
 
 # What a registry says of an upload that it has forgotten, or holds other bytes of than we think: a new one mends it.
@@ -139,6 +146,55 @@ class Registry:
             )
         return status == 200
 
+    def read(self, kind: str, digest: str) -> bytes | None:
+        """The bytes of a manifest or blob (`kind`), which are what the digest names; None where the repository does not hold it.
+
+        Raises UsageError where it answers with anything else, or with more than can be meant.
+        """
+        return self._content(f"/v2/{self.repository}/{kind}/{digest}", digest)
+
+    def tagged(self, tag: str) -> bytes | None:
+        """The manifest or index that a tag names; None where there is none."""
+        return self._content(f"/v2/{self.repository}/manifests/{tag}")
+
+    def _content(self, path: str, digest: str = "") -> bytes | None:
+        accept = {"Accept": f"{oci.MANIFEST_TYPE}, {oci.INDEX_TYPE}"} if "/manifests/" in path else {}
+        status, headers, body = self.ask("GET", path, headers=accept)
+        if status in (301, 302, 303, 307, 308):  # ECR keeps blobs elsewhere, and its password is not for there
+            status, body = _elsewhere(headers.get("location", ""))
+        if status == 404:
+            return None
+        if status != 200:
+            raise UsageError(f"{self.host}{path} can't be read ({status}): {said(body)}; ask again a little later")
+        if len(body) > LARGEST or (digest and oci.digest(body) != digest):
+            raise UsageError(f"{self.host}{path} is not what its digest names: nothing of it is believed")
+        return body
+
+    def referrers(self, digest: str) -> list[dict[str, Any]]:
+        """The descriptors of what was pushed for an image and names it as its subject: anybody's who may push.
+
+        A registry that does not list them keeps them in an index, under a tag that is the image's digest (the specification's "referrers
+        tag schema").
+        """
+        found: list[dict[str, Any]] = []
+        path = f"/v2/{self.repository}/referrers/{digest}"
+        for _ in range(_PAGES):
+            status, headers, body = self.ask("GET", path, headers={"Accept": oci.INDEX_TYPE})
+            if status == 404:
+                return found or _listed(self.tagged(digest.replace(":", "-")))
+            if status != 200:
+                raise UsageError(
+                    f"{self.host}/{self.repository} does not say what refers to {digest} ({status}): {said(body)}; ask again a little "
+                    "later"
+                )
+            found += _listed(body)
+            following = _NEXT.search(headers.get("link", ""))
+            if not following:
+                break
+            place = urllib.parse.urlsplit(urllib.parse.urljoin(path, following[1]))
+            path = f"{place.path}?{place.query}" if place.query else place.path
+        return found
+
     def blob(self, digest: str, body: bytes, note: Callable[[int], object] = lambda _bytes: None) -> None:
         """Uploads one blob; `note` is told how many bytes were sent since the last time, less than none where they are sent again.
 
@@ -239,6 +295,33 @@ class _Sending:
         self.sent += size
         if size:
             self._note(size)
+
+
+def _listed(body: bytes | None) -> list[dict[str, Any]]:
+    """The descriptors in an index; none where it can't be read."""
+    try:
+        entries = json.loads(body or b"{}").get("manifests", [])
+    except (ValueError, AttributeError):
+        return []
+    return [one for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
+
+
+def _elsewhere(address: str) -> tuple[int, bytes]:
+    """What lies where a registry sends us: (status, body). Without the registry's password, and by https or on this machine alone."""
+    place = urllib.parse.urlsplit(address)
+    here = place.hostname in ("localhost", "127.0.0.1")
+    if place.scheme != "https" and not here:
+        return 502, b"it sends us to an address without https"
+    kind = http.client.HTTPConnection if place.scheme == "http" else http.client.HTTPSConnection
+    connection = kind(place.netloc, timeout=_TIMEOUT)
+    try:
+        connection.request("GET", f"{place.path}?{place.query}" if place.query else place.path)
+        answer = connection.getresponse()
+        return answer.status, answer.read(LARGEST + 1)
+    except (OSError, http.client.HTTPException) as error:
+        return 502, str(error).encode()
+    finally:
+        connection.close()
 
 
 def _codes(body: bytes) -> set[str]:

@@ -27,11 +27,16 @@ def facts(image: Image, reference: str, contents: str) -> BuildFacts:
 
 
 def find(record: Record, digest: str) -> BuildFacts:
-    """The pushed build of that digest. Raises UsageError where the record does not know it."""
+    """The pushed build of that digest. Raises UsageError where the record does not know it, or has another one there."""
     found = record.build(digest)
     if found is None:
         raise UsageError(
             f"the release record of {record.environment} does not know {digest}: run `lastgood push --environment "
             f"{record.environment}` first"
+        )
+    if found.digest != digest:
+        raise UsageError(
+            f"the release record of {record.environment} has {found.digest} in the place of {digest}: somebody has written there who is no "
+            f"push of this build; run `lastgood push --environment {record.environment}` again"
         )
     return found

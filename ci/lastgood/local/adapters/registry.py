@@ -1,15 +1,18 @@
 """The image registry: layers lie on the disk instead of in memory, and repositories have an address Docker can pull from.
 
 It answers as ECR does where that is not what the specification says (tests/fixtures/registry.py names the reports): a chunk with 201, no
-chunk after the first counts, no upload is completed without a byte, and an immutable tag is refused also to the image that it names.
+chunk after the first counts, no upload is completed without a byte, and an immutable tag is refused also to the image that it names. What
+refers to an image is listed.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +20,22 @@ from lastgood.local.adapters.settings import Settings
 from lastgood.local.adapters.wrap import module, wrap
 
 NAMES = (
+    "app:_is_ecr_registry_path",
     "services.ecr:_images",
     "services.ecr:_layer_blobs",
+    "services.ecr:_parse_v2_path",
     "services.ecr:_registry_error",
     "services.ecr:_repo_uri",
     "services.ecr:_repositories",
+    "services.ecr:_resolve_manifest",
     "services.ecr:_uploads",
     "services.ecr:_v2_complete_blob_upload",
     "services.ecr:_v2_patch_blob_upload",
     "services.ecr:_v2_put_manifest",
 )
+_INDEX = "application/vnd.oci.image.index.v1+json"
+_REFERRERS = "referrers of "  # how what refers to an image is asked for, in the place of a manifest
+_REFERRING = re.compile(r"/v2/(.+)/referrers/(sha256:[0-9a-f]{64})")
 _SAFE = re.compile(r"[^a-zA-Z0-9_.-]")
 
 
@@ -144,3 +153,35 @@ def _install_answers() -> None:
             )
             return ecr._registry_error(400, "TAG_INVALID", text)
         return original(name, reference, headers, body)
+
+    @wrap("app:_is_ecr_registry_path")
+    def is_registry(original: Any, path: str) -> bool:
+        return bool(_REFERRING.fullmatch(path)) or bool(original(path))
+
+    @wrap("services.ecr:_parse_v2_path")
+    def parse(original: Any, path: str) -> Any:
+        found = _REFERRING.fullmatch(path)
+        return ("manifest", found[1], _REFERRERS + found[2]) if found else original(path)
+
+    @wrap("services.ecr:_resolve_manifest")
+    def resolve(original: Any, name: str, reference: str) -> Any:
+        if not reference.startswith(_REFERRERS):
+            return original(name, reference)
+        subject = reference.removeprefix(_REFERRERS)
+        listed = [(one["imageDigest"], one.get("imageManifest", "")) for one in ecr._images.get(name, ())]
+        body = json.dumps({"schemaVersion": 2, "mediaType": _INDEX, "manifests": referring(listed, subject)}).encode()
+        return subject, body, _INDEX
+
+
+def referring(manifests: Iterable[tuple[str, str]], subject: str) -> list[dict[str, Any]]:
+    """The descriptors of those (digest, manifest) that name an image as their subject."""
+    found = []
+    for digest, text in manifests:
+        try:
+            data = json.loads(text)
+            if data["subject"]["digest"] == subject:
+                own = {key: data[key] for key in ("artifactType", "annotations") if key in data}
+                found.append({"mediaType": data["mediaType"], "digest": digest, "size": len(text.encode())} | own)
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found
