@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from lastgood import cli
-from lastgood.adopt import examine, settings, telling, texts, writing
+from lastgood.adopt import examine, processes, settings, telling, texts, writing
 from lastgood.adopt.found import Process, Variable
 from lastgood.adopt.tree import Tree
 from lastgood.config import project
@@ -292,6 +292,14 @@ def test_a_procfile(tmp_path: Path) -> None:
         "Procfile:6: \"bash -c 'python manage.py poll | tee log'\" needs a shell, which the image does not have: say it as one program"
         in found.doubts
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("worker-2", "worker2"), ("Shop_Mail", "shop-mail"), ("2nd", "nd"), ("-a-", "a"), ("x" * 50, "x" * 40)],
+)
+def test_a_process_s_name(text: str, name: str) -> None:
+    assert processes.named(text) == name
 
 
 def test_supervisor_and_asgi(tmp_path: Path) -> None:

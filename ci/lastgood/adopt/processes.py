@@ -51,7 +51,7 @@ def find(tree: Tree, app: str) -> tuple[list[Process], list[str]]:
             continue
         if "runserver" in one.command:
             continue  # Django's own, for development
-        name = kind if kind in ("web", "beat") else _NAME.sub("-", one.name.lower()).strip("-")
+        name = kind if kind in ("web", "beat") else named(one.name)
         if not name or name in found or any(_same(one.command, other.command) for other in found.values()):
             continue
         command, doubt = _plain(one.command)
@@ -59,6 +59,16 @@ def find(tree: Tree, app: str) -> tuple[list[Process], list[str]]:
             doubts.append(f"{one.origin}: {one.command!r} {doubt}")
         found[name] = replace(one, name=name, command=command, single=kind == "beat")
     return list(found.values()), doubts
+
+
+def named(text: str) -> str:
+    """A process's name as [tool.lastgood.processes] takes it: a letter begins each of its parts."""
+    return re.sub(r"-(?=\d)", "", _NAME.sub("-", text.lower())).strip("-").lstrip("0123456789")[:40]
+
+
+def shell(command: str) -> bool:
+    """Whether a command needs a shell, which the image does not have."""
+    return bool(_SHELL.search(command))
 
 
 def role(command: str) -> str:
@@ -114,9 +124,8 @@ def _plain(command: str) -> tuple[str, str]:
         )
     watched = re.search(r"\bwatch(?:files|medo)\b.*?(celery\s[^'\"]*)", command)
     command = watched[1].strip() if watched else command
-    return command, "needs a shell, which the image does not have: say it as one program" if _SHELL.search(
-        command
-    ) else ""
+    doubt = "needs a shell, which the image does not have: say it as one program"
+    return command, doubt if shell(command) else ""
 
 
 def _procfile(tree: Tree) -> Iterator[Process]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from lastgood.adopt.found import Found
 from lastgood.adopt.texts import ENVIRONMENT
 from lastgood.adopt.writing import LEFT, File
+from lastgood.config import keys
+from lastgood.config.tables import Project
 from lastgood.report.terminal import table
 
 
@@ -46,6 +48,8 @@ def following(found: Found, files: Sequence[File], bundle: str) -> Iterator[str]
         yield "say what the build by Node makes, as before-static-makes in [tool.lastgood.image]"
     if not found.source:
         yield "list what the image needs in requirements.in"
+    if "processes" not in keys.of(Project):
+        yield "let the application answer /livez and /healthz, and give it a gunicorn.conf.py with wsgi_app (README, “adopt it”)"
     yield f"`lastgood lock{' --take-over' if found.take_over else ''}`, then commit, then `lastgood build` and `lastgood scan`"
     yield f"fill in [tool.lastgood.environments.{ENVIRONMENT}], and let an administrator run `lastgood bootstrap` (docs/aws.md)"
     yield "set the variables AWS_REGION, LASTGOOD_DEPLOY_ROLE and LASTGOOD_PUSH_ROLE of the repository on GitHub"

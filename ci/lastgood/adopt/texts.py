@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from lastgood.adopt import processes
 from lastgood.adopt.found import Found, Native, Process, Variable
 from lastgood.config import keys
 from lastgood.config.tables import ImageSettings, LockSettings, Project
@@ -133,7 +134,7 @@ def _unique(values: Iterable[str]) -> tuple[str, ...]:
 
 def _running(found: Found) -> str:
     lines = ["[tool.lastgood.processes]"] if found.processes else []
-    lines += [_process(one) for one in found.processes]
+    lines += [f"{'# ' if processes.shell(one.command) else ''}{_process(one)}" for one in found.processes]
     given = [one for one in found.variables if not one.secret]
     secret = [one for one in found.variables if one.secret and one.name not in ("DATABASE_URL", "SECRET_KEY")]
     if given:
