@@ -29,7 +29,7 @@ from lastgood.cache import store
 from lastgood.config import project
 from lastgood.config.project import Project
 from lastgood.errors import LastgoodError, UsageError
-from lastgood.image import assemble, layers, oci, trace
+from lastgood.image import assemble, before, layers, oci, trace
 from lastgood.image import build as builder
 from lastgood.image.build import Image
 from lastgood.image.dependencies import Dependencies
@@ -809,3 +809,26 @@ def test_the_image_runs_with_nothing_allowed(make_project: MakeProject, engine: 
         "python": [3, 13],
         "modules": True,
     }
+
+
+def test_what_is_made_before_static_files_are_collected(
+    make_project: MakeProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a tool of this machine and by the image's Python, into what git ignores; and tests stay out."""
+    toml = FILES["pyproject.toml"].partition("packages")[0]
+    toml += (
+        'before-static = ["mkdir -p web/shop/static/made",\n'
+        "\"python -c 'import django; print(django.__name__)' > web/shop/static/made/x.js\"]\n"
+        'before-static-makes = ["web/shop/static/made"]\n'
+    )
+    ignored = FILES[".gitignore"] + "made/\n"
+    changed = {"pyproject.toml": toml, ".gitignore": ignored, "web/shop/tests.py": "import shop\n"}
+    image = builder.build(make_project("one", small(changed)))
+    found = files(image)
+    left_out = json.loads((image.folder / assemble.LEFT_OUT).read_text(encoding="utf-8"))
+    assert left_out["excluded"]["shop/tests.py"] == "tests"
+    assert not any("made" in name for name in left_out["application"])
+    assert found["static/made/x.js"] == found["app/shop/static/made/x.js"] == b"django\n"
+    assert "app/shop/tests.py" not in found
+    assert image.limits == (before.LIMIT,)
+    assert "left out of the image: 1 file of tests (keep in" in capsys.readouterr().err

@@ -39,7 +39,7 @@ class Installed:
         compiled = self.compiler.key(platform) if self.compiler.lock.is_file() else []
         facts = [RECIPE, platform.name, compiled, self.runtime.stages.key("runtime", platform)]
         if not self.lock.is_file():
-            raise UsageError(f"{self.lock} does not exist: run `lastgood lock` to make it from requirements.in")
+            raise UsageError(f"{self.lock} does not exist: run `lastgood lock`, which makes it")
         # Without comments: the header names the hash of all inputs, which changes with every word in requirements.in.
         body = requirements.meaning(requirements.text(self.lock.name, self.lock.read_bytes()))
         return hashlib.sha256(f"{body}\0{json.dumps(facts)}".encode()).hexdigest()

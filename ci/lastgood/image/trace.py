@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lastgood import bundle
@@ -29,7 +29,7 @@ from lastgood.python.contained import Contained
 from lastgood.python.interpreter import DIST_PACKAGES
 from lastgood.report.text import masked
 
-RECIPE = 3
+RECIPE = 4
 _KEPT = 32  # results with the same names and dependencies; the oldest go first
 
 # Runs with the project on its path. argv: where the answer goes. It says what was done last, so that an error can be placed.
@@ -63,6 +63,7 @@ try:
         from django.core.management import call_command
         call_command("collectstatic", interactive=False, verbosity=0)
     doing = "making the manifest"
+    said = {"debug": bool(settings.DEBUG), "engine": str(settings.DATABASES.get("default", {}).get("ENGINE", ""))}
     from migrator import manifest
     text = manifest.compute("build", "commit").dumps()
 except BaseException as error:
@@ -71,7 +72,7 @@ except BaseException as error:
     said = str(error) if own else "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
     answer(failed=doing, cause=said)
     sys.exit(1)
-answer(target=target, manifest=text)
+answer(target=target, manifest=text, settings=said)
 """
 
 
@@ -79,12 +80,13 @@ answer(target=target, manifest=text)
 class Made:
     """What the project's code made. `static` is the entry of the cache that holds the tree, `place` where it belongs in the image.
 
-    `manifest` names neither build nor commit yet.
+    `manifest` names neither build nor commit yet. `said` is what the settings say of `debug` and the database's `engine`.
     """
 
     place: str
     static: str
     manifest: str
+    said: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -246,4 +248,6 @@ def _static(work: Work, place: Path, facts: Mapping[str, object]) -> Made:
         shutil.move(tree, folder / "tree")
 
     store.entry(store.cache() / "static" / name, make)
-    return Made(place=where, static=name, manifest=text)
+    settings = facts.get("settings")
+    said = {key: settings.get(key) for key in ("debug", "engine")} if isinstance(settings, dict) else {}
+    return Made(place=where, static=name, manifest=text, said=said)

@@ -6,11 +6,13 @@ import hashlib
 import importlib.metadata
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lastgood.config.project import REQUIREMENTS
 from lastgood.errors import UsageError
+from lastgood.lock.sources import ENTRY, MADE, Source
 from lastgood.python import requirements
 from lastgood.python.interpreter import VERSION
 
@@ -23,27 +25,45 @@ _RECORDED = re.compile(r"^# (inputs|content): sha256:([0-9a-f]{64})$", re.MULTIL
 
 @dataclass(frozen=True)
 class Inputs:
-    """The texts of the requirement files by their paths below the project's root, and the sha256 of all that they and the settings mean."""
+    """The texts of the requirement files by their paths below the project's root, and the sha256 of all that they and the settings mean.
+
+    pip-compile begins with `entry`.
+    """
 
     files: dict[str, str]
     digest: str
+    entry: str = SOURCE
 
 
-def read(root: Path, platforms: Iterable[str], cooldown: int) -> Inputs:
-    """Reads requirements.in below `root` and every file that it includes. `platforms` and `cooldown` (days) are settings of the lock.
+def read(
+    root: Path, platforms: Iterable[str], cooldown: int, source: Source | None = None, output: str = REQUIREMENTS
+) -> Inputs:
+    """Reads the source (requirements.in, unless told) below `root` and every file that it includes, which can't be `output`, the lock.
 
-    Raises UsageError naming file and line for one that can't be read, or says what it may not (`python.requirements`).
+    `platforms` and `cooldown` (days) are settings of the lock. Raises UsageError naming file and line for one that can't be read, or says
+    what it may not (`python.requirements`).
     """
-    source = root / SOURCE
-    if not source.is_file():
-        raise UsageError(f"{source} does not exist: list what the image needs there, one requirement a line")
+    source = source or Source(SOURCE, SOURCE)
+    if not (root / source.name).is_file():
+        raise UsageError(
+            f"{root / source.name} does not exist: list what the image needs there, one requirement a line"
+        )
     files: dict[str, str] = {}
-    waiting = [(SOURCE, False)]
+    waiting = [(source.entry, False)]
     while waiting:
         name, constraints = waiting.pop()
+        if name == output:
+            raise UsageError(
+                f"{source.name} is, or includes, {output}, which is the lock that is made from it: name another file for the lock, as "
+                f'file = "requirements.lock.txt" in [tool.lastgood.lock]'
+            )
         if name not in files:
-            files[name] = requirements.text(name, (root / name).read_bytes())
-            waiting += list(_included(root, name, files[name], constraints))
+            made = source.texts.get(name)
+            files[name] = requirements.text(name, (root / name).read_bytes() if made is None else made)
+            try:
+                waiting += list(_included(root, name, files[name], constraints, source.texts))
+            except UsageError as error:
+                raise UsageError(str(error) if made is None else _told(str(error), name)) from None
     settings = {
         "recipe": RECIPE,
         "python": VERSION,
@@ -52,10 +72,11 @@ def read(root: Path, platforms: Iterable[str], cooldown: int) -> Inputs:
         "tools": {tool: importlib.metadata.version(tool) for tool in _TOOLS},
         "files": {name: requirements.meaning(body) for name, body in files.items()},
     }
-    return Inputs(files, hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest())
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return Inputs(files, digest, source.entry)
 
 
-def _included(root: Path, name: str, body: str, constraints: bool) -> Iterator[tuple[str, bool]]:
+def _included(root: Path, name: str, body: str, constraints: bool, made: Container[str]) -> Iterator[tuple[str, bool]]:
     """(path below `root`, whether it constrains) of the files that the file `name` includes. Raises UsageError for what it may not say."""
     for line in requirements.lines(name, body, root):
         if line.hashes and not constraints:
@@ -72,9 +93,15 @@ def _included(root: Path, name: str, body: str, constraints: bool) -> Iterator[t
                 raise UsageError(
                     f"{line.where} includes {wanted}, which lies outside the project: keep a copy in the project"
                 )
-            if not file.is_file():
+            if wanted not in made and not file.is_file():
                 raise UsageError(f"{line.where} includes {wanted}, which does not exist: mend the line or add the file")
             yield file.relative_to(root.resolve()).as_posix(), constraints or option == "--constraint"
+
+
+def _told(problem: str, name: str) -> str:
+    """What is wrong with a line of a file that was made, said of what the project has."""
+    shown = "also in [tool.lastgood.lock]" if name == ENTRY else name.removesuffix(MADE)
+    return re.sub(rf"^{re.escape(name)}:\d+", shown, problem)
 
 
 def header(digest: str, body: str, builds: str) -> str:

@@ -1,18 +1,19 @@
-"""The Python lock: requirements.in → requirements.txt by pip-compile, run by the Python that the image has, for its platforms."""
+"""The Python lock: requirements.in, or another source, → requirements.txt by pip-compile, run by the image's Python for its platforms."""
 
 from __future__ import annotations
 
 import difflib
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from lastgood.config.project import BUILDS, REQUIREMENTS, Project
+from lastgood.config.project import BUILDS, LockSettings, Project
 from lastgood.debian.stages import Stages
-from lastgood.errors import Refused
-from lastgood.lock import inputs
+from lastgood.errors import Refused, UsageError
+from lastgood.lock import inputs, sources
 from lastgood.lock.inputs import Inputs
+from lastgood.lock.sources import Source
 from lastgood.python import merge, requirements
 
 
@@ -31,48 +32,64 @@ class PythonLock:
     root: Path
     platforms: tuple[str, ...]
     cooldown: int = 0
+    settings: LockSettings = field(default_factory=LockSettings)
 
     @classmethod
     def of(cls, project: Project) -> PythonLock:
         """The lock of a project."""
-        return cls(project.root, tuple(project.image.platforms), project.lock.cooldown)
+        return cls(project.root, tuple(project.image.platforms), project.lock.cooldown, project.lock)
+
+    @property
+    def file(self) -> str:
+        """The lock's name below the root."""
+        return self.settings.file
+
+    def source(self) -> Source:
+        """What the project names as the source of its lock. Raises UsageError where it can't be read."""
+        one = self.settings
+        return sources.read(self.root, one.source, one.extras, one.groups, one.also)
+
+    def own(self) -> bool:
+        """Whether the lock's file is not there, or was written by us."""
+        text = _text(self.root / self.file)
+        return not text or inputs.recorded(text)[0] is not None
 
     def read(self) -> Compiled:
         """What the project has; empty texts where there is none."""
-        return Compiled(_text(self.root / REQUIREMENTS), _text(self.root / BUILDS))
+        return Compiled(_text(self.root / self.file), _text(self.root / BUILDS))
 
     def write(self, after: Compiled) -> None:
         """Writes both files, the lock last: until then its hash does not fit, which a check sees."""
         _write(self.root / BUILDS, after.builds)
-        _write(self.root / REQUIREMENTS, after.lock)
+        _write(self.root / self.file, after.lock)
 
     def inputs(self) -> Inputs:
         """What the lock is made from. Raises UsageError for an input that can't be read."""
-        return inputs.read(self.root, self.platforms, self.cooldown)
+        return inputs.read(self.root, self.platforms, self.cooldown, self.source(), self.file)
 
     def check(self) -> None:
-        """Raises Refused where requirements.txt is not what its inputs compile to, by the hashes in its header."""
+        """Raises Refused where the lock is not what its inputs compile to, by the hashes in its header."""
         now = self._existing()
         digest, content, body = inputs.recorded(now.lock)
         if digest is None or content is None:
-            raise Refused(f"{REQUIREMENTS} does not say what it was made from: run `lastgood lock` and commit it")
+            raise Refused(f"{self.file} does not say what it was made from: run `lastgood lock` and commit it")
         if digest != self.inputs().digest:
             raise Refused(
-                f"{REQUIREMENTS} is stale: {inputs.SOURCE}, a file it includes, or the settings of the lock changed since; run "
+                f"{self.file} is stale: {self.settings.source}, a file it includes, or the settings of the lock changed since; run "
                 "`lastgood lock` and commit it"
             )
         if content != inputs.content(body, now.builds):
-            edited = f"{REQUIREMENTS} or {BUILDS}"
+            edited = f"{self.file} or {BUILDS}"
             raise Refused(f"{edited} was edited or merged by hand: run `lastgood lock`, which mends it, and commit it")
 
     def prove(self, stages: Stages) -> None:
         """Compiles anew by the Python of `stages`, with no hash taken over from the lock: each must be one that the index has of it.
 
-        Raises Refused, with the difference, where requirements.txt is not that. A file that was added at the index since is none.
+        Raises Refused, with the difference, where the lock is not that. A file that was added at the index since is none.
         """
         now = self._existing()
         after = self.compiled(stages, frozenset(), hashes=False)
-        for name, old, new in ((REQUIREMENTS, now.lock, after.lock), (BUILDS, now.builds, after.builds)):
+        for name, old, new in ((self.file, now.lock, after.lock), (BUILDS, now.builds, after.builds)):
             invented = _invented(old, new)
             if invented:
                 raise Refused(
@@ -81,7 +98,7 @@ class PythonLock:
                 )
         if (_bare(after.lock), _bare(after.builds)) != (_bare(now.lock), _bare(now.builds)):
             raise Refused(
-                f"{REQUIREMENTS} is stale: run `lastgood lock` and commit it; the difference is\n{_difference(now, after)}"
+                f"{self.file} is stale: run `lastgood lock` and commit it; the difference is\n{_difference(self.file, now, after)}"
             )
         self.check()
 
@@ -115,21 +132,28 @@ class PythonLock:
                 for path, content in found.files.items():
                     (folder / path).parent.mkdir(parents=True, exist_ok=True)
                     (folder / path).write_text(content, encoding="utf-8")
+                (folder / self.file).parent.mkdir(parents=True, exist_ok=True)
                 if existing and upgrade is not None:
                     kept = merge.written(merge.of_platform(existing, platform.ALL[one]))
-                    (folder / REQUIREMENTS).write_text(kept, encoding="utf-8")
-                tools.compile(folder, platform.ALL[one], [*flags, "--output-file", REQUIREMENTS, inputs.SOURCE])
-                return (folder / REQUIREMENTS).read_text(encoding="utf-8")
+                    (folder / self.file).write_text(kept, encoding="utf-8")
+                try:
+                    tools.compile(folder, platform.ALL[one], [*flags, "--output-file", self.file, found.entry])
+                except UsageError as error:
+                    raise UsageError(_named(str(error), self.settings)) from None
+                return sources.told((folder / self.file).read_text(encoding="utf-8"))
 
             names = self.platforms
             texts = dict(zip(names, parallel.each(compile_for, names, len(names)), strict=True))
             body = merge.merged(texts)
-            requirements.locked(REQUIREMENTS, body)
+            try:
+                requirements.locked(self.file, body)
+            except UsageError as error:
+                raise UsageError(_named(str(error), self.settings)) from None
             build_text = builds.lock(tools, texts, kept_builds, work, flags)
         return Compiled(inputs.header(found.digest, body, build_text) + body, build_text)
 
     def _existing(self) -> Compiled:
-        target = self.root / REQUIREMENTS
+        target = self.root / self.file
         if not target.is_file():
             raise Refused(f"{target} does not exist: run `lastgood lock` and commit it")
         return self.read()
@@ -152,11 +176,16 @@ def _bare(text: str) -> str:
     return re.sub(r" --hash=sha256:[0-9a-f]{64}", "", requirements.meaning(text))
 
 
-def _difference(before: Compiled, after: Compiled) -> str:
+def _difference(file: str, before: Compiled, after: Compiled) -> str:
     lines: list[str] = []
-    for name, old, new in ((REQUIREMENTS, before.lock, after.lock), (BUILDS, before.builds, after.builds)):
+    for name, old, new in ((file, before.lock, after.lock), (BUILDS, before.builds, after.builds)):
         lines += difflib.unified_diff(old.splitlines(), new.splitlines(), name, "as compiled", lineterm="", n=1)
     return "\n".join(lines[:60])
+
+
+def _named(text: str, settings: LockSettings) -> str:
+    """An error of pip-compile with the project's own names of its files."""
+    return text.replace("requirements.in", settings.source).replace("requirements.txt", settings.file)
 
 
 def _text(file: Path) -> str:
