@@ -2,7 +2,8 @@
 
 A job that may ask for an identity (`id-token: write`) runs `lastgood` with a verb that reads no more of a project than its pyproject.toml,
 and actions that are named here; it checks out nothing else. A job that locks or builds runs the project's code, and may read the
-repository, and that is all. The command is set up before anything of the project is there.
+repository, and that is all; an index's secrets reach the steps that fetch alone, which run none of it. The command is set up before
+anything of the project is there.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ FILES = (
     "pyproject.toml",
 )  # what is read of a project beside an identity; manage.py is only looked for
 DATA = ("packages.lock", "requirements.txt", "trusted-root.jsonl")  # what may be, too: lists, and keys
+FETCHES = ("lastgood lock --check --prove", "lastgood build --fetch")
+INDEX = {name: f"${{{{ secrets.{name} }}}}" for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")}
 _RUNS_CODE = re.compile(r"\blastgood\s+(lock|build)\b")
 _ONE_COMMAND = re.compile(rf"lastgood ({'|'.join(VERBS)})( [^;|&`\n]*)?")
 
@@ -72,13 +75,28 @@ def _job(job: dict[Any, Any], permissions: Any) -> Iterator[tuple[int | None, st
     ):
         if granted != {"contents": "read"}:
             yield job[None], "runs the project's code: its permissions must be `contents: read` alone"
+        rest = {key: value for key, value in job.items() if key != "secrets"}
         if (
             "environment" in job
-            or "secrets" in job
-            or "secrets." in str(job)
+            or "secrets." in str(rest | {"steps": [_without_index(step) for step in steps]})
+            or not _of_index(job.get("secrets"))
             or any("credentials" in action for action in uses)
         ):
             yield job[None], "runs the project's code: it can have no environment, secret or credentials"
+
+
+def _of_index(given: Any) -> bool:
+    """Whether what is handed on is an index's secrets and nothing else."""
+    named = {key: value for key, value in given.items() if key} if isinstance(given, dict) else given
+    return not named or named == "inherit" or (isinstance(named, dict) and named.items() <= INDEX.items())
+
+
+def _without_index(step: dict[Any, Any]) -> dict[Any, Any]:
+    """A step as it is without the secrets of an index, which those that fetch may see: they run no code of a project."""
+    if str(step.get("run", "")).strip() not in FETCHES:
+        return step
+    environment = {key: value for key, value in step.get("env", {}).items() if key and INDEX.get(key) != value}
+    return step | {"env": environment}
 
 
 def _beside_an_identity(step: dict[Any, Any], action: str) -> Iterator[tuple[int | None, str]]:

@@ -18,7 +18,8 @@ from lastgood import __version__, cli
 from lastgood.errors import FailedNotRestored, FailedRestored, Refused, UsageError
 
 VERBS = (
-    "lock", "lock-base", "build", "scan", "sbom", "push", "attest", "cache", "deploy", "rollback", "status", "history", "diff",
+    "init", "lock", "lock-base", "build", "scan", "sbom", "push", "attest", "cache", "deploy", "rollback", "status", "history",
+    "diff",
     "lock-status", "unlock", "prune", "template", "run", "job", "logs", "secret", "bootstrap", "local", "demo", "doctor",
     "completion",
 )  # fmt: skip
@@ -205,7 +206,8 @@ def test_all_that_is_wrong_with_the_configuration(shop: Path, capsys: pytest.Cap
     assert said.out == ""
     assert said.err == (
         "lastgood: pyproject.toml:5: [tool.lastgood.image] bugdet: there is no such key (did you mean 'budget'?); it takes compression, "
-        "sources, static, mirror, snapshot, dockerfile, platforms, packages, build-packages, aws-services, languages, keep, without, "
+        "sources, static, mirror, snapshot, dockerfile, platforms, packages, build-packages, aws-services, languages, exclude, keep, "
+        "before-static, before-static-makes, without, "
         "accept, budget, environment\n"
         "pyproject.toml:6: [tool.lastgood.image] platforms: must name one of linux/amd64, linux/arm64\n"
         "pyproject.toml:8: [tool.lastgood.local] port: 0 must be a port, 1 to 65535\n"

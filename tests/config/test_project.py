@@ -101,8 +101,8 @@ def test_it_is_found_from_a_folder_below(write: Write) -> None:
 
 
 IMAGE_KEYS = (
-    "compression, sources, static, mirror, snapshot, dockerfile, platforms, packages, build-packages, aws-services, languages, keep, "
-    "without, accept, budget, environment"
+    "compression, sources, static, mirror, snapshot, dockerfile, platforms, packages, build-packages, aws-services, languages, "
+    "exclude, keep, before-static, before-static-makes, without, accept, budget, environment"
 )
 
 
@@ -449,6 +449,7 @@ def test_a_variable_that_is_no_port(write: Write, monkeypatch: pytest.MonkeyPatc
 def test_the_state_folder(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = project.load(write(RIGHT))
     assert found.state == tmp_path / ".lastgood"
+    assert (found.state / ".gitignore").read_text() == "*\n", "or the second commit could not be built"
     assert (tmp_path / ".lastgood").is_dir()
     monkeypatch.setenv("LASTGOOD_STATE", str(tmp_path / "elsewhere/state"))
     assert found.state == tmp_path / "elsewhere/state"

@@ -10,6 +10,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -28,12 +29,13 @@ from lastgood.cache import store
 from lastgood.config import project
 from lastgood.config.project import Project
 from lastgood.errors import LastgoodError, UsageError
-from lastgood.image import assemble, layers, oci, trace
+from lastgood.image import assemble, before, layers, oci, trace
 from lastgood.image import build as builder
 from lastgood.image.build import Image
 from lastgood.image.dependencies import Dependencies
 from lastgood.image.materials import Materials
 from lastgood.image.runtime import Runtime
+from lastgood.python import engine as python_engine
 from lastgood.python import merge, pycache
 from lastgood.report import terminal
 from lastgood.scan import measure
@@ -166,6 +168,12 @@ def another_user(number: int) -> list[str]:
     return user if told.stdout.strip() == sys.version else []
 
 
+AS_YOU = (
+    "a container around the code of the project and its packages (no Docker engine answers): it ran as you, and could read and write what "
+    "you can"
+)
+
+
 def as_somebody_else(shop: Project, folder: Path, number: int) -> dict[str, Any]:
     """Builds a project as another user, with their own cache, home, language, time zone and umask."""
     tool = folder / "tool"
@@ -184,7 +192,8 @@ def as_somebody_else(shop: Project, folder: Path, number: int) -> dict[str, Any]
         cwd=folder,
         env={
             "PATH": os.environ["PATH"], "PYTHONPATH": str(tool / "ci"), "HOME": str(folder), "TZ": "Asia/Tokyo", "LC_ALL": "POSIX",
-            "LASTGOOD_CACHE": str(folder / "cache"), "PYTHONHASHSEED": "7", "PIP_CONFIG_FILE": os.environ.get("PIP_CONFIG_FILE", ""),
+            "LASTGOOD_CACHE": str(folder / "cache"), "PYTHONHASHSEED": "7", "DOCKER_HOST": "unix:///none.sock",
+            "PIP_CONFIG_FILE": os.environ.get("PIP_CONFIG_FILE", ""),
         },
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -195,7 +204,8 @@ def as_somebody_else(shop: Project, folder: Path, number: int) -> dict[str, Any]
 def test_two_folders_users_and_caches_give_one_digest(make_project: MakeProject) -> None:
     """Everything is made anew but the Debian packages and the compiled wheel.
 
-    That user may not use the engine; that it compiles the same bytes twice is tested in test_compiling.
+    That user has no engine, so that settings and imports run as that user, which is said; that one compiles the same bytes twice is tested
+    in test_compiling.
     """
     first = builder.build(make_project("one"))
     with tempfile.TemporaryDirectory(prefix="lastgood-", ignore_cleanup_errors=True) as name:
@@ -209,6 +219,7 @@ def test_two_folders_users_and_caches_give_one_digest(make_project: MakeProject)
     assert [layer["diff_id"] for layer in second["layers"]] == [layer.diff_id for layer in first.layers]
     assert second["digest"] == first.digest
     assert second["layers"][0]["blob"].startswith(str(folder))
+    assert (first.limits, second["limits"]) == ((), [AS_YOU])
 
 
 def test_nothing_changed_makes_nothing(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,9 +249,14 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def test_what_makes_the_projects_code_run_again(
-    make_project: MakeProject, tmp_path: Path, runs: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None answers."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_what_makes_the_projects_code_run_again(make_project: MakeProject, tmp_path: Path, runs: list[str]) -> None:
     """Only what it read: not a view, but a model, a static file, a new file, a file elsewhere, a variable."""
     settings = FILES["web/shop/settings.py"] + f"SALT = {uuid4().hex!r}\nOUTSIDE = open('{tmp_path}/outside').read()\n"
     (tmp_path / "outside").write_text("1", encoding="utf-8")
@@ -273,8 +289,75 @@ def test_what_makes_the_projects_code_run_again(
     assert build() == 1
 
 
+HOSTILE = """
+import subprocess, sys
+for process in Path("/proc").glob("[0-9]*"):
+    try:
+        environment = (process / "environ").read_bytes()
+    except OSError:
+        continue
+    assert b"CANARY" not in environment, "a variable of another process"
+assert not Path(%r).exists(), "a file of its caller"
+if not os.fork():
+    os.setsid()
+    while True:
+        (BASE_DIR.parent / "alive").touch()
+"""
+
+
+@pytest.mark.docker
+def test_settings_see_nothing_of_their_caller(make_project: MakeProject, tmp_path: Path) -> None:
+    """Nor does what they leave running outlive them."""
+    (tmp_path / "key").touch()
+    toml = small({})["pyproject.toml"]
+    hostile = FILES["web/shop/settings.py"] + HOSTILE % str(tmp_path / "key")
+    shop = make_project(changed=small({"web/shop/settings.py": hostile, "pyproject.toml": toml}))
+    program = [sys.executable, "-m", "lastgood", "build", "--json", "--project", str(shop.root)]
+    variables = {
+        "PYTHONPATH": str(REPOSITORY / "ci"),
+        "LASTGOOD_CACHE": str(store.cache()),
+        "CANARY": "token",
+        "HOME": str(tmp_path),
+    }
+    done = subprocess.run(program, capture_output=True, text=True, check=False, env=os.environ | variables)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["limits"] == []
+    assert "not guaranteed" not in done.stderr
+    assert not list((store.cache() / "work").glob(f"{NAME}-*"))
+
+
+def test_static_files_that_are_a_link(make_project: MakeProject, tmp_path: Path) -> None:
+    """Settings that have us read what they can't: nothing of it gets into the image."""
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/key").touch()
+    settings = FILES["web/shop/settings.py"].replace("'django.contrib.staticfiles', ", "") + (
+        f"os.path.islink(STATIC_ROOT) or os.symlink({str(tmp_path / 'keys')!r}, STATIC_ROOT)\n"
+    )
+    said = refusal(make_project(changed=small({"web/shop/settings.py": settings})))
+    assert re.fullmatch(
+        r"STATIC_ROOT is \S+/static, outside the project: derive it from BASE_DIR \(as BASE_DIR.parent / 'static'\), so that it is the "
+        "same place in the image",
+        said,
+    )
+
+
+def test_what_ran_as_the_caller_is_said(
+    make_project: MakeProject, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], no_engine: None
+) -> None:
+    """By the build that ran it, once; one that has run nothing has nothing to say."""
+    shop = make_project(
+        changed=small({"web/shop/settings.py": FILES["web/shop/settings.py"] + f"SALT = {uuid4().hex!r}\n"})
+    )
+    assert cli.main(["build", "--project", str(shop.root), "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["limits"] == [AS_YOU]
+    assert [line.strip() for line in said.err.splitlines() if "guaranteed" in line] == [f"· not guaranteed: {AS_YOU}"]
+    (shop.app / "run.py").write_text("2", encoding="utf-8")
+    assert builder.build(shop, allow_dirty=True).limits == ()
+
+
 def test_what_could_read_anything_is_never_kept(make_project: MakeProject, runs: list[str]) -> None:
-    settings = FILES["web/shop/settings.py"] + "import subprocess\nsubprocess.run(['/bin/true'])\n"
+    settings = FILES["web/shop/settings.py"] + "import subprocess, sys\nsubprocess.run([sys.executable, '-c', ''])\n"
     shop = make_project(changed={"web/shop/settings.py": settings})
     builder.build(shop)
     (shop.root / "web/run.py").write_text("2", encoding="utf-8")
@@ -449,6 +532,61 @@ def test_a_settings_module_that_does_not_import(make_project: MakeProject) -> No
     )
 
 
+def test_a_style_sheet_that_names_a_file_that_is_not_there(make_project: MakeProject) -> None:
+    """What Django says before the error is which one it is; the error itself names the missing file alone."""
+    settings = FILES["web/shop/settings.py"] + (
+        "STORAGES = {'staticfiles': {'BACKEND': 'django.contrib.staticfiles.storage.ManifestStaticFilesStorage'}}\n"
+    )
+    style = "a {}\n/*# sourceMappingURL=style.css.map */\n"
+    said = refusal(
+        make_project(changed=small({"web/shop/settings.py": settings, "web/shop/static/shop/style.css": style}))
+    )
+    assert said.startswith(
+        "collecting static files failed in the image's Python with shop.settings: Post-processing 'shop/style.css' failed! "
+    )
+    assert "The file 'shop/style.css.map' could not be found" in said
+    assert said.endswith(ENVIRONMENT)
+
+
+def test_what_the_checkout_has_is_in_the_image_or_said(make_project: MakeProject) -> None:
+    """And of the whole build: submodules and translations are in it, what git ignores and what was trimmed is named."""
+    shop = make_project(changed=small({".gitignore": ".lastgood/\n*.mo\nmade/\n"}))
+    environment = os.environ | dict.fromkeys(("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"), "a@b.c")
+    environment |= dict.fromkeys(("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"), "a@b.c")
+
+    def git(folder: Path, *arguments: str) -> None:
+        command = ["git", "-C", str(folder), "-c", "protocol.file.allow=always", *arguments]
+        subprocess.run(command, check=True, env=environment, capture_output=True)
+
+    library = shop.root.parent / "library"
+    library.mkdir()
+    (library / "points.py").write_text("POINTS = 3\n", encoding="utf-8")
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
+        git(library, *arguments)
+    git(shop.root, "submodule", "--quiet", "add", str(library), "web/vendor")
+    folder = shop.app / "shop/locale/de/LC_MESSAGES"
+    folder.mkdir(parents=True)
+    header = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=UTF-8\\n"\n'
+    (folder / "django.po").write_text(f'{header}\nmsgid "x"\nmsgstr "y"\n', encoding="utf-8")
+    git(shop.root, "add", "-A")
+    git(shop.root, "commit", "-qm", "two")
+    (shop.app / "made").mkdir()
+    (shop.app / "made/bundle.js").touch()
+    image = builder.build(shop)
+    found = files(image)
+    assert found["app/vendor/points.py"] == b"POINTS = 3\n"
+    assert found["app/shop/locale/de/LC_MESSAGES/django.mo"].startswith(b"\xde\x12\x04\x95")
+    assert "app/made/bundle.js" not in found
+    assert image.notes[:2] == (
+        "compiled 1 translation that git has no .mo of: shop/locale/de/LC_MESSAGES/django.mo",
+        "left out of the application, as git ignores it: made/",
+    )
+    assert image.notes[2].startswith("left out of the dependencies: programs, notes of pip (")
+    left_out = json.loads((image.folder / "left-out.json").read_text(encoding="utf-8"))
+    assert left_out["application"] == ["made/"]
+    assert builder.last(shop.state) == image
+
+
 def test_a_settings_module_that_does_not_exist(make_project: MakeProject) -> None:
     toml = small({})["pyproject.toml"].replace("shop.settings", "shop.config")
     assert refusal(make_project(changed=small({"pyproject.toml": toml}))) == (
@@ -509,11 +647,10 @@ def test_a_failed_build_leaves_the_one_before(make_project: MakeProject) -> None
     assert builder.last(shop.state) == image
 
 
-def test_a_killed_build_is_no_build(make_project: MakeProject, tmp_path: Path) -> None:
-    """Killed while the settings are imported: they say when."""
-    settings = FILES["web/shop/settings.py"] + "import time; Path(os.environ['SEEN']).touch(); time.sleep(60)\n"
-    toml = FILES["pyproject.toml"] + f'[tool.lastgood.image.environment]\nSEEN = "{tmp_path}/seen"\n'
-    shop = make_project(changed={"web/shop/settings.py": settings, "pyproject.toml": toml})
+def test_a_killed_build_is_no_build(make_project: MakeProject) -> None:
+    """Killed while the settings are imported: they say when. Where they run in a container, that is there still, until the next one."""
+    settings = FILES["web/shop/settings.py"] + "import time; (BASE_DIR / 'seen').touch(); time.sleep(60)\n"
+    shop = make_project(changed={"web/shop/settings.py": settings})
     running = subprocess.Popen(
         [sys.executable, "-m", "lastgood", "build", "--project", str(shop.root)],
         stdout=subprocess.DEVNULL,
@@ -522,7 +659,7 @@ def test_a_killed_build_is_no_build(make_project: MakeProject, tmp_path: Path) -
         env=os.environ | {"PYTHONPATH": str(REPOSITORY / "ci")},
     )
     end = time.monotonic() + 120
-    while not (tmp_path / "seen").exists():
+    while not list((store.cache() / "work").glob(f"{NAME}-*/app/seen")):
         assert running.poll() is None
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -538,6 +675,11 @@ def test_a_killed_build_is_no_build(make_project: MakeProject, tmp_path: Path) -
     (shop.app / "shop/settings.py").write_text(FILES["web/shop/settings.py"], encoding="utf-8")
     builder.build(shop, allow_dirty=True)
     assert not list((store.cache() / "work").glob(f"{NAME}-*")), "the next build removes what the killed one left"
+    client = python_engine.connect()
+    if client is not None:
+        with contextlib.closing(client):
+            left = client.containers.list(all=True, filters={"label": "lastgood.contained"}, ignore_removed=True)
+            assert [one.labels for one in left if f"/{NAME}-" in one.labels["lastgood.contained.folder"]] == []
 
 
 def test_a_layer_that_left_the_cache(make_project: MakeProject) -> None:
@@ -672,3 +814,26 @@ def test_the_image_runs_with_nothing_allowed(make_project: MakeProject, engine: 
         "python": [3, 13],
         "modules": True,
     }
+
+
+def test_what_is_made_before_static_files_are_collected(
+    make_project: MakeProject, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a tool of this machine and by the image's Python, into what git ignores; and tests stay out."""
+    toml = FILES["pyproject.toml"].partition("packages")[0]
+    toml += (
+        'before-static = ["mkdir -p web/shop/static/made",\n'
+        "\"python -c 'import django; print(django.__name__)' > web/shop/static/made/x.js\"]\n"
+        'before-static-makes = ["web/shop/static/made"]\n'
+    )
+    ignored = FILES[".gitignore"] + "made/\n"
+    changed = {"pyproject.toml": toml, ".gitignore": ignored, "web/shop/tests.py": "import shop\n"}
+    image = builder.build(make_project("one", small(changed)))
+    found = files(image)
+    left_out = json.loads((image.folder / assemble.LEFT_OUT).read_text(encoding="utf-8"))
+    assert left_out["excluded"]["shop/tests.py"] == "tests"
+    assert not any("made" in name for name in left_out["application"])
+    assert found["static/made/x.js"] == found["app/shop/static/made/x.js"] == b"django\n"
+    assert "app/shop/tests.py" not in found
+    assert image.limits == (before.LIMIT,)
+    assert "left out of the image: 1 file of tests (keep in" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from lastgood.config.project import Project
 from lastgood.errors import UsageError
 from lastgood.image import choices
 from lastgood.image.application import Application
+from lastgood.python.contained import Contained
 from lastgood.python.interpreter import Python
 
 KNOWN = frozenset({"s3", "ssm", "sts", "ec2", "cloudformation"})
@@ -110,11 +111,11 @@ def test_languages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any] | None, languages: tuple[str, ...] | None
 ) -> None:
     monkeypatch.setattr(choices, "_settings", lambda *_arguments: answer)
-    assert choices.languages(application(tmp_path), Python(tmp_path), tmp_path, "key", None) == languages
+    assert choices.languages(application(tmp_path), Contained(Python(tmp_path)), tmp_path, "key", None) == languages
 
 
 def test_languages_are_declared(tmp_path: Path) -> None:
-    assert choices.languages(application(tmp_path), Python(tmp_path), tmp_path, "key", ("de",)) == ("de",)
+    assert choices.languages(application(tmp_path), Contained(Python(tmp_path)), tmp_path, "key", ("de",)) == ("de",)
 
 
 FINDS = "from django.contrib.staticfiles import finders\n"
@@ -132,4 +133,6 @@ def test_static_files(
         tmp_path,
         {"urls.py": source, "settings.py": "WHITENOISE_USE_FINDERS = False\nA = 'django.contrib.staticfiles'\n"},
     )
-    assert choices.static_collected(Application.of(made), Python(tmp_path), tmp_path, "key", named) is expected
+    assert (
+        choices.static_collected(Application.of(made), Contained(Python(tmp_path)), tmp_path, "key", named) is expected
+    )

@@ -157,3 +157,84 @@ def test_a_folder_that_looks_like_a_bare_repository_brings_no_program(repository
     assert not ran.exists()
     git(bare, "status", "--porcelain=v2")
     assert ran.exists(), "the trap works"
+
+
+def vendored(repository: Path) -> Path:
+    """A repository whose folder `vendor` is a submodule, with one of its own; all is checked out."""
+    inner, middle = repository / "inner", repository / "middle"
+    for folder, name in ((inner, "deep.py"), (middle, "near.py")):
+        folder.mkdir()
+        git(folder, "init", "-q")
+        (folder / name).touch()
+        (folder / ".gitignore").write_text("made\n", encoding="utf-8")
+        git(folder, "add", ".")
+        git(folder, "commit", "-qm", "one")
+    always = ("-c", "protocol.file.allow=always", "submodule", "--quiet", "add")
+    git(middle, *always, str(inner), "more")
+    git(middle, "commit", "-qm", "two")
+    whole = repository / "whole"
+    whole.mkdir()
+    git(whole, "init", "-q")
+    git(whole, *always, str(middle), "vendor")
+    git(whole / "vendor", "-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init", "--recursive")
+    git(whole, "commit", "-qm", "one")
+    return whole
+
+
+def test_the_files_of_submodules_are_the_projects(repository: Path) -> None:
+    whole = vendored(repository)
+    (whole / "vendor/made").touch()
+    (whole / "vendor/more/made").touch()
+    inside = (
+        "vendor/.gitignore",
+        "vendor/.gitmodules",
+        "vendor/more/.gitignore",
+        "vendor/more/deep.py",
+        "vendor/near.py",
+    )
+    assert commit.files(whole) == [".gitmodules", *inside]
+    assert commit.files(whole / "vendor") == [name.removeprefix("vendor/") for name in inside]
+    assert commit.read(whole, allow_dirty=False).build == git(whole, "rev-parse", "HEAD")[:12]
+    git(whole, "config", "submodule.vendor.ignore", "all")
+    names = set()
+    for number in ("1", "2"):
+        (whole / "vendor/more/deep.py").write_text(number, encoding="utf-8")
+        with pytest.raises(Refused, match="has changes that are not committed \\(vendor, 1 in all\\)"):
+            commit.read(whole, allow_dirty=False)
+        names.add(commit.read(whole, allow_dirty=True).build)
+    assert len(names) == 2, "what is changed inside counts"
+
+
+def test_a_submodule_that_is_not_checked_out(repository: Path) -> None:
+    git(vendored(repository), "submodule", "--quiet", "deinit", "--force", "vendor")
+    with pytest.raises(UsageError) as caught:
+        commit.files(repository / "whole")
+    assert str(caught.value) == (
+        "whole/vendor is a submodule that is not checked out: run `git submodule update --init --recursive` (in the workflows, "
+        "`submodules: recursive`), or remove it"
+    )
+
+
+@pytest.mark.parametrize("how", ["assume-unchanged", "skip-worktree"])
+def test_what_git_does_not_look_at_is_not_taken_for_the_commits(repository: Path, how: str) -> None:
+    git(repository, "update-index", f"--{how}", "file.txt")
+    (repository / "file.txt").write_text("another\n", encoding="utf-8")
+    assert commit.read(repository, allow_dirty=False).build, "git says nothing of it"
+    with pytest.raises(UsageError) as caught:
+        commit.files(repository)
+    assert str(caught.value) == (
+        f"git was told not to look at {repository.name}/file.txt ({how}), so the build could be another than the commit's: run "
+        f"`git update-index --no-{how} file.txt` there, or `git sparse-checkout disable`"
+    )
+
+
+def test_what_git_ignores(repository: Path) -> None:
+    (repository / ".gitignore").write_text("*.mo\nbuilt/\n__pycache__/\n*.pyc\n", encoding="utf-8")
+    for name in ("a.mo", "built/x.css", "built/y.css", "__pycache__/x.pyc", "shop/__pycache__/x.pyc", "shop/b.mo"):
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / name).touch()
+    assert commit.ignored(repository) == ["a.mo", "built/", "shop/"] or commit.ignored(repository) == [
+        "a.mo",
+        "built/",
+        "shop/b.mo",
+    ]

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from elftools.elf.elffile import ELFFile
 from lastgood.debian import chosen
 from lastgood.debian.stages import Stages
 from lastgood.image import runtime as module
 from lastgood.image.runtime import Runtime
 from lastgood.platform import AMD64, ARM64, Platform, native
 from lastgood.python import imports
+from lastgood.python.contained import Contained
 from lastgood.python.interpreter import STDLIB, Python
 
 pytestmark = pytest.mark.slow
@@ -85,7 +87,7 @@ def test_every_module_of_the_standard_library_is_imported_without_sources(tmp_pa
     ]
     by_owner = imports.modules(dict.fromkeys(names, "debian:python"))
     by_owner["debian:python"] = [name for name in by_owner["debian:python"] if name not in ("antigravity", "this")]
-    before, after = (imports.survey(tmp_path, Python(one), by_owner) for one in (whole, root))
+    before, after = (imports.survey(tmp_path, Contained(Python(one)), by_owner) for one in (whole, root))
     lost = {
         name if name.startswith("dbm") else name.partition(".")[0]
         for name, error in after.items()
@@ -128,3 +130,23 @@ def test_a_library_that_is_asked_for_stays() -> None:
     assert not (root / STDLIB / "dbm/sqlite3.pyc").is_file()
     assert not module._asked_for(root, "libsqlite3-0")
     assert module._asked_for(root, "libc6")
+
+
+def test_libraries_are_found_by_name_as_on_debian(tmp_path: Path) -> None:
+    """Against Debian's own ldconfig, of the same root; the newest where there are several, and nothing that is no library."""
+    root = runtime().root(native())
+    folder = root / native().libraries
+    names = sorted({path.name[3:].partition(".so")[0] for path in folder.glob("lib*.so*")})
+    ask = "import sys, json; from ctypes.util import find_library; print(json.dumps({n: find_library(n) for n in sys.argv[1:]}))"
+    done = Python(root).run(["-c", ask, *names, "nothing-like-it"], environment={})
+    found = json.loads(done.stdout)
+    assert found.pop("nothing-like-it") is None
+    for name, library in found.items():
+        with (folder / library).open("rb") as file:
+            dynamic = ELFFile(file).get_section_by_name(".dynamic")
+            assert [tag.soname for tag in dynamic.iter_tags("DT_SONAME")] == [library], name
+    assert {name: found[name] for name in ("c", "z", "ssl")} == {
+        "c": "libc.so.6",
+        "z": "libz.so.1",
+        "ssl": "libssl.so.3",
+    }

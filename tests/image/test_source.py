@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gettext
 import os
 import subprocess
 from pathlib import Path
@@ -97,3 +98,67 @@ def test_a_link_to_what_git_does_not_know(app: Path, tmp_path: Path) -> None:
 def test_a_name_in_no_encoding(app: Path, tmp_path: Path) -> None:
     (app / os.fsdecode(b"caf\xe9.py")).touch()
     assert refusal(app, tmp_path) == r"the name of web/caf\xe9.py is not UTF-8: rename it, then build again"
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"
+
+
+def test_a_pointer_of_lfs_is_no_file(app: Path, tmp_path: Path) -> None:
+    (app / "shop/model.bin").write_bytes(POINTER)
+    source.copy(app, tmp_path / "as-text")
+    (app / ".gitattributes").write_text("*.bin filter=lfs diff=lfs merge=lfs -text\n", encoding="utf-8")
+    assert refusal(app, tmp_path) == (
+        "web/shop/model.bin is a pointer of Git LFS and not the file: run `git lfs pull` (in the workflows, `lfs: true`)"
+    )
+    (app / "shop/model.bin").write_bytes(b"\0" * 12345)
+    assert "shop/model.bin" in source.copy(app, tmp_path / "fetched").files
+
+
+PO = """\
+msgid ""
+msgstr ""
+"Content-Type: text/plain; charset=UTF-8\\n"
+"Plural-Forms: nplurals=2; plural=(n != 1);\\n"
+
+msgid "Hello"
+msgstr "Grüß Gott"
+
+msgctxt "month"
+msgid "May"
+msgstr "Mai"
+
+msgid "one apple"
+msgid_plural "%d apples"
+msgstr[0] "ein Apfel"
+msgstr[1] "%d Äpfel"
+
+#, fuzzy
+msgid "Guess"
+msgstr "Rat"
+
+#~ msgid "Old"
+#~ msgstr "Alt"
+"""
+
+
+def test_translations_are_compiled_where_git_has_them_not(app: Path, tmp_path: Path) -> None:
+    (app / ".gitignore").write_text("*.mo\n!kept.mo\n", encoding="utf-8")
+    folder = app / "shop/locale/de/LC_MESSAGES"
+    folder.mkdir(parents=True)
+    (folder / "django.po").write_text(PO, encoding="utf-8")
+    (folder / "django.mo").write_bytes(b"ignored, and older")
+    (folder / "kept.po").write_text(PO, encoding="utf-8")
+    (folder / "kept.mo").write_bytes(b"as committed")
+    (app / "notes.po").write_text("no catalogue", encoding="utf-8")
+    found = source.copy(app, tmp_path / "copy")
+    assert found.made == ("shop/locale/de/LC_MESSAGES/django.mo",)
+    copied = tmp_path / "copy/shop/locale/de/LC_MESSAGES"
+    assert (copied / "kept.mo").read_bytes() == b"as committed"
+    with (copied / "django.mo").open("rb") as file:
+        read = gettext.GNUTranslations(file)
+    assert [read.gettext(one) for one in ("Hello", "Guess", "Old")] == ["Grüß Gott", "Guess", "Old"]
+    assert read.pgettext("month", "May") == "Mai"
+    assert [read.ngettext("one apple", "%d apples", count) for count in (1, 2)] == ["ein Apfel", "%d Äpfel"]
+    assert source.copy(app, tmp_path / "again").digest == found.digest
+    (folder / "django.po").write_text("msgid ", encoding="utf-8")
+    assert refusal(app, tmp_path).startswith("shop/locale/de/LC_MESSAGES/django.po can't be compiled (")

@@ -24,6 +24,7 @@ ONE, TWO = (
 def after(tmp_path: Path, step: str, files: Mapping[str, str], **chosen: object) -> set[str]:
     """The paths left below dist-packages when the step was done to a tree of `files`, all of the distribution that their folder names."""
     root = tmp_path / "tree"
+    tmp_path.mkdir(exist_ok=True)
     for name, content in files.items():
         (root / TOP / name).parent.mkdir(parents=True, exist_ok=True)
         (root / TOP / name).write_text(content, encoding="utf-8")
@@ -177,14 +178,41 @@ def test_developers_files(tmp_path: Path) -> None:
     assert after(tmp_path, "developers' files", files) == {"shop/a.py", "shop/a.so", "shop/py.typed"}
 
 
-def test_documentation(tmp_path: Path) -> None:
-    """Code in a folder of tests stays, since it can be imported; so does text beside code."""
+def test_what_a_package_holds_stays(tmp_path: Path) -> None:
+    """Whatever its folder is called; what nothing opens of AWS's goes."""
     files = dict.fromkeys(
         ("shop/tests/a.py", "shop/tests/data/a.bin", "shop/tests/templates/a.html", "shop/docs/a.rst", "shop/docs/a.py", "shop/a.txt",
-         "boto3/examples/s3.rst", "tests/top.bin", "shop-1.dist-info/licenses/tests/LICENSE"), "",
+         "shop/examples/a.html", "boto3/examples/s3.rst", "botocore/data/s3/1/examples-1.json", "tests/top.bin"), "",
     )  # fmt: skip
-    gone = set(files) - after(tmp_path, "documentation, data of tests", files)
-    assert gone == {"shop/tests/data/a.bin", "shop/docs/a.rst", "boto3/examples/s3.rst"}
+    left = set(files)
+    for step in trim.STEPS[:-2]:
+        left &= after(tmp_path / step.name.replace(" ", "-"), step.name, files)
+    assert set(files) - left == {"boto3/examples/s3.rst", "botocore/data/s3/1/examples-1.json"}
+
+
+def test_templates_are_no_developers_files(tmp_path: Path) -> None:
+    files = dict.fromkeys(
+        ("shop/templates/main.c", "shop/static/shop/x.h", "shop/tests/templates/x.pyi", "shop/x.h"), ""
+    )
+    assert set(files) - after(tmp_path, "developers' files", files) == {"shop/x.h"}
+
+
+def test_a_translation_that_nobody_compiled_stays(tmp_path: Path) -> None:
+    files = dict.fromkeys((f"shop/locale/de/LC_MESSAGES/{name}" for name in ("a.po", "a.mo", "b.po")), "")
+    assert set(files) - after(tmp_path, "translations", files) == {"shop/locale/de/LC_MESSAGES/a.po"}
+
+
+def test_who_asks_for_sources_keeps_its_own(tmp_path: Path) -> None:
+    files = {
+        "shop/a.py": "import inspect\ninspect.getsource(f)\n",
+        "shop/b.py": "x = 1\n",
+        "other/c.py": "inspect.getsourcefile(f)\n",
+    }
+    code = {f"{name[:-4]}__pycache__/{name[-4]}.cpython-313.pyc": "code" for name in files}
+    assert after(tmp_path, "sources", files | code) == {*files, *code} - {
+        "other/c.py",
+        "other/__pycache__/c.cpython-313.pyc",
+    } | {"other/c.pyc"}
 
 
 def test_descriptions(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def test_made_once_from_the_hashed_lock(tmp_path: Path) -> None:
     assert "--require-hashes" in runner.commands[1]
     assert virtualenv.ensure(tmp_path, runner) == folder / "bin" / "python"
     assert len(runner.commands) == 2
+    assert (folder / ".gitignore").read_text() == "*\n"
 
 
 @pytest.mark.parametrize("killed_at", [0, 1])

@@ -119,7 +119,41 @@ def test_a_file_that_can_not_be_read(locked: Project, line: str, message: str) -
 
 
 def test_what_only_looks_like_an_include(locked: Project) -> None:
-    (locked.root / "requirements.in").write_text(
-        "# -r gone.in\nrequests  # -c gone\n--require-hashes\n", encoding="utf-8"
-    )
+    (locked.root / "requirements.in").write_text("# -r gone.in\nrequests  # -c gone\n--pre\n", encoding="utf-8")
     assert list(PythonLock.of(locked).inputs().files) == ["requirements.in"]
+
+
+MEANT = {
+    "line endings": lambda body: body.replace(b"\n", b"\r\n"),
+    "a byte order mark": lambda body: b"\xef\xbb\xbf" + body,
+    "blanks": lambda body: body.replace(b"\n", b" \t\n\n"),
+    "comments": lambda body: b"# -r gone.in\n" + body.replace(b"\n", b"  # why\n"),
+    "a joined line": lambda body: body.replace(b"-r ", b"-r \\\n  "),
+    "no end": lambda body: body.removesuffix(b"\n"),
+}
+
+
+@pytest.mark.parametrize("change", MEANT)
+@pytest.mark.parametrize("name", ["requirements.in", "requirements/web.in", "limits.txt"])
+def test_what_means_the_same_is_the_same(locked: Project, name: str, change: str) -> None:
+    file = locked.root / name
+    file.write_bytes(MEANT[change](file.read_bytes()))
+    PythonLock.of(locked).check()
+    assert len(PythonLock.of(locked).inputs().files) == 3, "an include counts behind a byte order mark, too"
+
+
+@pytest.mark.parametrize("change", ["line endings", "a byte order mark", "no end"])
+@pytest.mark.parametrize("name", ["requirements.txt", "docker/build-requirements.txt"])
+def test_a_lock_that_means_the_same_is_the_same(locked: Project, name: str, change: str) -> None:
+    file = locked.root / name
+    file.write_bytes(MEANT[change](file.read_bytes()))
+    PythonLock.of(locked).check()
+
+
+def test_a_hash_counts_in_constraints_alone(locked: Project) -> None:
+    (locked.root / "limits.txt").write_text(f"iniconfig==2.0 --hash=sha256:{'0' * 64}\n", encoding="utf-8")
+    assert PythonLock.of(locked).inputs().files["limits.txt"].startswith("iniconfig==2.0 --hash")
+    (locked.root / "requirements/web.in").write_text(f"iniconfig==2.0 --hash=sha256:{'0' * 64}\n", encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        PythonLock.of(locked).inputs()
+    assert str(caught.value) == "requirements/web.in:1 names a hash, and the lock takes those of the index: remove it"

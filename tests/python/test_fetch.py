@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import socket
 import tarfile
 import zipfile
 from collections.abc import Mapping
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from lastgood.errors import UsageError
 from lastgood.platform import AMD64, ARM64
 from lastgood.python import fetch as module
-from lastgood.python import install, locked, sources
+from lastgood.python import indexes, install, locked, sources
 from lastgood.python.sources import Source
 
 ZERO = "0" * 64
@@ -49,7 +52,7 @@ def fetch(tmp_path: Path, lock: str) -> list[str]:
     """Fetches a lock; returns what came."""
     file = tmp_path / "requirements.txt"
     file.write_text(lock, encoding="utf-8")
-    assert module.download(file, AMD64, tmp_path / "wheels") == []
+    assert module.download(file, locked.read(file, AMD64), AMD64, tmp_path / "wheels") == []
     return sorted(path.name for path in (tmp_path / "wheels").iterdir())
 
 
@@ -100,7 +103,8 @@ def test_a_requirement_without_a_hash(index: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("index")
 def test_a_lock_that_is_no_list_of_requirements(tmp_path: Path) -> None:
     assert refusal(tmp_path, "<<<<<<< ours\n") == (
-        "requirements.txt holds a line that is no requirement ('<<<<<<< ours'): run `lastgood lock`"
+        "requirements.txt:1 is no requirement ('<<<<<<< ours': Expected package name at the start of dependency specifier), which no lock "
+        "holds: mend requirements.in where it comes from there, and run `lastgood lock`"
     )
 
 
@@ -152,7 +156,9 @@ def test_what_has_no_wheel_comes_as_its_source_and_none_of_its_code_runs(index: 
     )
     lock = tmp_path / "requirements.txt"
     lock.write_text(f"alpha==1.0 --hash=sha256:{digest}\n", encoding="utf-8")
-    assert module.download(lock, AMD64, tmp_path / "w") == [Source("alpha", "1.0", tmp_path / "w/alpha-1.0.tar.gz")]
+    assert module.download(lock, locked.read(lock, AMD64), AMD64, tmp_path / "w") == [
+        Source("alpha", "1.0", tmp_path / "w/alpha-1.0.tar.gz")
+    ]
     assert not (tmp_path / "ran").exists()
 
 
@@ -162,13 +168,9 @@ def test_no_code_runs_of_a_source_that_is_named_by_its_address(index: Path, tmp_
     digest = sdist(index, "alpha", {"setup.py": f"open({str(tmp_path / 'ran')!r}, 'w')\n"})
     named = line.format(index / "alpha-1.0.tar.gz")
     said = refusal(tmp_path, f"{named} --hash=sha256:{digest}\n")
-    if line.startswith("alpha"):
-        assert said == (
-            f"requirements.txt names alpha by the address of a source ({named.removeprefix('alpha @ ')}), whose code would run while it is "
-            "fetched: name a wheel, or a version that an index has, in requirements.in, and run `lastgood lock`"
-        )
-    else:
-        assert said == f"requirements.txt holds a line that is no requirement ({named!r}): run `lastgood lock`"
+    assert said.startswith("requirements.txt:1 ")
+    allowed = "(what may stand there: requirements, -r, -c, --no-binary NAME, --only-binary, --pre, --prefer-binary)"
+    assert said.endswith((allowed, "mend requirements.in where it comes from there, and run `lastgood lock`"))
     assert not (tmp_path / "ran").exists()
 
 
@@ -176,9 +178,107 @@ def test_a_wheel_may_be_named_by_its_address(index: Path, tmp_path: Path) -> Non
     digest = wheel(index, "alpha", "1.0")
     (file,) = index.glob("alpha-*.whl")
     lock = tmp_path / "requirements.txt"
-    lock.write_text(f"alpha @ file://{file} --hash=sha256:{digest}\n", encoding="utf-8")
-    assert module.download(lock, AMD64, tmp_path / "w") == []
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(index))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/{file.name}"
+        lock.write_text(f"alpha @ {address} --hash=sha256:{digest}\n", encoding="utf-8")
+        assert module.download(lock, locked.read(lock, AMD64), AMD64, tmp_path / "w") == []
+        server.shutdown()
     assert [one.name for one in (tmp_path / "w").iterdir()] == [file.name]
+
+
+def test_what_is_not_to_come_as_a_wheel_comes_as_its_source(index: Path, tmp_path: Path) -> None:
+    wheel(index, "alpha", "1.0")
+    digest = sdist(index, "alpha", {"setup.py": ""})
+    lock = tmp_path / "requirements.txt"
+    lock.write_text(f"--no-binary alpha\nalpha==1.0 --hash=sha256:{digest}\n", encoding="utf-8")
+    found = module.download(lock, locked.read(lock, AMD64), AMD64, tmp_path / "w")
+    assert found == [Source("alpha", "1.0", tmp_path / "w/alpha-1.0.tar.gz")]
+    assert [one.name for one in (tmp_path / "w").iterdir()] == ["alpha-1.0.tar.gz"]
+
+
+def test_a_marker_is_asked_with_the_full_version_of_the_images_python(tmp_path: Path) -> None:
+    lock = tmp_path / "requirements.txt"
+    lock.write_text(f'alpha==1.0 ; python_full_version >= "3.13.2" --hash=sha256:{ZERO}\n', encoding="utf-8")
+    assert [one.name for one in locked.read(lock, AMD64, "3.13.5")] == ["alpha"]
+    assert [one.name for one in locked.read(lock, AMD64, "3.13.1")] == []
+
+
+def test_what_pips_settings_say_of_an_index_is_said_to_every_pip(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whatever section of whatever file; and nothing else of them, which would count for one and not for the other."""
+    for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name)
+    config = tmp_path / "pip.conf"
+    config.write_text(
+        f"[global]\nindex-url = https://one.invalid/simple\nconstraint = {tmp_path}/none.txt\n[install]\nno-index = true\n"
+        f"find-links =\n  {index}\n  /elsewhere\nuser = true\n[download]\nfind-links = /nowhere\nno-binary = alpha\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    monkeypatch.setenv("PIP_PRE", "1")
+    monkeypatch.setenv("PIP_REQUIRE_VIRTUALENV", "1")
+    monkeypatch.setenv("PIP_INDEX_URL", "https://two.invalid/simple")
+    found = {name: value for name, value in indexes.settings().items() if name.startswith("PIP_")}
+    wanted = ("PIP_INDEX_URL", "PIP_NO_INDEX", "PIP_FIND_LINKS", "PIP_CONFIG_FILE")
+    assert {name: found[name] for name in wanted} == {
+        "PIP_INDEX_URL": "https://two.invalid/simple",
+        "PIP_NO_INDEX": "true",
+        "PIP_FIND_LINKS": f"{index} /elsewhere",
+        "PIP_CONFIG_FILE": "/dev/null",
+    }
+    assert not {"PIP_PRE", "PIP_REQUIRE_VIRTUALENV", "PIP_USER", "PIP_CONSTRAINT", "PIP_NO_BINARY"} & found.keys()
+    lock = f"alpha==1.0 --hash=sha256:{wheel(index, 'alpha', '1.0')}\n"
+    assert fetch(tmp_path, lock) == ["alpha-1.0-py3-none-any.whl"]
+
+
+def test_settings_of_pip_that_can_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pip.conf").write_text("index-url = https://someone:secret@one.invalid\n", encoding="utf-8")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    with pytest.raises(UsageError) as caught:
+        indexes.settings()
+    assert str(caught.value).startswith("pip's settings can't be read (")
+    assert str(caught.value).endswith("): mend pip.conf or the variables PIP_*")
+    assert "secret" not in str(caught.value)
+
+
+INSTALLED = {"alpha": "1.0", "Beta_x": "2.0.0"}
+
+
+@pytest.mark.parametrize(
+    ("lock", "said"),
+    [
+        ("alpha==1.0\nbeta-x==2.0\n", None),
+        ('alpha==1.0\nbeta-x==2.0\ngamma==1 ; sys_platform == "win32"\n', None),
+        (
+            "alpha==1.0\nbeta-x==2.0\ngamma==1\n",
+            "requirements.txt names gamma, and what the index gave for it is not that: find out what it is, and run `lastgood lock`",
+        ),
+        (
+            "alpha==1.1\nbeta-x==2.0\n",
+            "requirements.txt names alpha 1.1, and what the index gave for it says that it is 1.0: find out why, and run `lastgood lock`",
+        ),
+        (
+            "alpha==1.0\n",
+            "beta-x was installed, and requirements.txt does not name it: find out why, and run `lastgood lock`",
+        ),
+    ],
+)
+def test_just_what_is_locked_is_installed(tmp_path: Path, lock: str, said: str | None) -> None:
+    for name, version in INSTALLED.items():
+        info = tmp_path / f"target/{name}-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n\nText\n", encoding="utf-8")
+    file = tmp_path / "requirements.txt"
+    file.write_text(lock, encoding="utf-8")
+    if said is None:
+        install.prove(file, locked.read(file, AMD64), tmp_path / "target")
+    else:
+        with pytest.raises(UsageError) as caught:
+            install.prove(file, locked.read(file, AMD64), tmp_path / "target")
+        assert str(caught.value) == said
 
 
 def test_a_source_with_another_hash(index: Path, tmp_path: Path) -> None:

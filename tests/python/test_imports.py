@@ -5,17 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from lastgood.cache import store
 from lastgood.debian import chosen
 from lastgood.debian.stages import Stages
 from lastgood.errors import UsageError
 from lastgood.image.runtime import Runtime
 from lastgood.python import imports
-from lastgood.python.interpreter import DIST_PACKAGES, Python
+from lastgood.python.contained import Contained
+from lastgood.python.interpreter import DIST_PACKAGES
 
 
-def image_python() -> Python:
+def image_python() -> Contained:
     """The Python of the bundle's own base."""
-    return Runtime(Stages(chosen.bundled())).python()
+    return Runtime(Stages(chosen.bundled())).contained
 
 
 def test_modules() -> None:
@@ -124,3 +126,45 @@ def test_each_module_is_imported_whatever_the_others_do(tmp_path: Path) -> None:
         "shop_last": None,
         "shop_raises": "ZeroDivisionError: division by zero",
     }
+
+
+LACKS = "OSError: cannot load library 'libpango-1.0-0': libpango-1.0-0: cannot open shared object file"
+
+
+def test_a_distribution_that_can_not_be_imported_is_named() -> None:
+    """By its own name; a part of one may want what is not installed, and what wants settings gets them from the project."""
+    by_owner = {
+        "python:press": ["press", "press.text"],
+        "python:shop": ["shop", "shop.x"],
+        "python:kit": ["kit"],
+        "python:odd": ["odd"],
+    }
+    failed = {
+        "press": LACKS,
+        "press.text": LACKS,
+        "shop.x": "ImportError: no",
+        "kit": "django.core.exceptions.ImproperlyConfigured: Requested setting X",
+        "odd": "ModuleNotFoundError: No module named 'y'",
+    }
+    assert imports.unimportable(failed, by_owner) == [
+        (
+            f"press of press can't be imported in the image ({LACKS}): add the Debian package that has the library to packages in "
+            "[tool.lastgood.image]"
+        ),
+        "odd of odd can't be imported in the image (ModuleNotFoundError: No module named 'y'): add what it asks for to requirements.in",
+    ]
+
+
+@pytest.mark.slow
+def test_packages_are_found_as_in_the_image(tmp_path: Path) -> None:
+    """`.pth` files count, what they add too, and nothing goes before the standard library."""
+    top = tmp_path / DIST_PACKAGES
+    (top / "extra").mkdir(parents=True)
+    (top / "extra/shop_extra.py").touch()
+    (top / "json.py").write_text("raise SystemExit\n", encoding="utf-8")
+    (top / "shop.pth").write_text("extra\nimport sys; sys.shop = 'begun'\n", encoding="utf-8")
+    ask = "import json, shop_extra, subprocess, sys; print(sys.shop, json.dumps(1), flush=True); "
+    ask += "subprocess.run([sys.executable, '-c', 'import os'], check=True)"
+    with store.workspace(store.cache() / "work", "test-imports-") as home:
+        done = image_python().run(ask, ["x"], environment={}, folder=home, packages=top)
+    assert (done.stdout, done.stderr) == ("begun 1\n", "")

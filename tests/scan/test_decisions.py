@@ -106,6 +106,14 @@ def test_accepted_and_stale() -> None:
     assert found.stale == ("budget: total",)
 
 
+def test_accepted_by_a_pattern() -> None:
+    hits = [Finding("secret", f"app/docs/{name}", "a secret", "") for name in ("a.md", "b/c.md")]
+    other = Finding("shell", "app/docs/sh", "a shell", "")
+    found = judge([*hits, other], ("secret: app/docs/*", "secret: app/gone/*"))
+    assert found.accepted == tuple(hits)
+    assert (found.findings, found.stale) == ((other,), ("secret: app/gone/*",))
+
+
 @pytest.mark.parametrize(
     ("known", "kept", "size"),
     [

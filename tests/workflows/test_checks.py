@@ -222,8 +222,20 @@ MISTAKES: dict[str, tuple[str, str, str, str]] = {
     ),
     "a secret for the job that builds": (
         "build",
-        "        run: lastgood lock --check --prove\n",
-        "        env:\n          TOKEN: ${{ secrets.INDEX }}\n        run: lastgood lock --check --prove\n",
+        "        run: lastgood build --fetch\n",
+        "          TOKEN: ${{ secrets.INDEX }}\n        run: lastgood build --fetch\n",
+        "trust: job build runs the project's code: it can have no environment, secret or credentials",
+    ),
+    "an index's secret beside the project's code": (
+        "build",
+        "          LAYOUT: ${{ runner.temp }}/image\n",
+        "          LAYOUT: ${{ runner.temp }}/image\n          PIP_INDEX_URL: ${{ secrets.PIP_INDEX_URL }}\n",
+        "trust: job build runs the project's code: it can have no environment, secret or credentials",
+    ),
+    "another secret under an index's name": (
+        "pipeline",
+        "      PIP_INDEX_URL: ${{ secrets.PIP_INDEX_URL }}\n",
+        "      PIP_INDEX_URL: ${{ secrets.DATABASE_URL }}\n",
         "trust: job build runs the project's code: it can have no environment, secret or credentials",
     ),
     "an environment for the job that builds": (
@@ -234,8 +246,8 @@ MISTAKES: dict[str, tuple[str, str, str, str]] = {
     ),
     "every secret for the job that builds": (
         "pipeline",
-        "    uses: $/.github/workflows/build.yml\n",
-        "    uses: $/.github/workflows/build.yml\n    secrets: inherit\n",
+        "    secrets:\n      PIP_INDEX_URL: ${{ secrets.PIP_INDEX_URL }}\n      PIP_EXTRA_INDEX_URL: ${{ secrets.PIP_EXTRA_INDEX_URL }}\n",
+        "    secrets: inherit\n",
         "trust: job build hands every secret on: name those that are needed",
     ),
     "the cache": (

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Container, Iterator, Sequence
 
 from lastgood import __version__
-from lastgood.cli import account, cache, image, local, lock, machine, release, tasks
+from lastgood.cli import account, cache, image, local, lock, machine, project, release, tasks
 from lastgood.cli.common import ALL
 from lastgood.cli.verbs import TYPE_CHECKING, Verb
 from lastgood.errors import LastgoodError, UsageError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 # In the order of the help.
-NOUNS = (lock, image, cache, release, tasks, account, local, machine)
+NOUNS = (project, lock, image, cache, release, tasks, account, local, machine)
 _EPILOG = """\
 exit status: 0 done or good · 1 refused, nothing touched · 2 usage or configuration · 3 failed, last good is back · 4 failed and not back
 progress goes to standard error, the result to standard output; --json makes it one JSON document

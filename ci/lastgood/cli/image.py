@@ -28,6 +28,10 @@ _LAYOUT = option(
         metavar="FOLDER",
         help="write the image as an OCI layout, too: what --layout of scan and push take",
     ),
+    flag(
+        "--fetch",
+        help="build nothing; fetch and install what the locks name, which runs no code of the project and is all that needs an index",
+    ),
     flag("--explain", help="build nothing; show what each step of trimming saves"),
 )
 def build(options: argparse.Namespace) -> None:
@@ -38,11 +42,18 @@ def build(options: argparse.Namespace) -> None:
     project = load(options)
     if options.explain:
         return _explain(options, project)
+    if options.fetch:
+        return _fetch(options, project)
     with step("build") as shown:
         image = builder.build(project, allow_dirty=options.allow_dirty)
         shown.note(f"{image.build}, {megabytes(image.size)}")
         for limit in image.limits:
             say(f"· not guaranteed: {limit}")
+        for note in image.notes:
+            say(f"· {note}")
+    stale = _stale(project)
+    if stale:
+        say(f"· {stale}")
     if options.layout:
         from lastgood.image import layout
 
@@ -57,6 +68,36 @@ def build(options: argparse.Namespace) -> None:
     ]
     result(options, image.as_dict(), "\n".join([f"build {image.build}", *lines, image.digest]))
     return None
+
+
+def _fetch(options: argparse.Namespace, project: Project) -> None:
+    """What a build then needs no index for. A Dockerfile of the project's own fetches by itself."""
+    from lastgood.cache import store
+    from lastgood.image.materials import Materials
+    from lastgood.platform import ALL
+    from lastgood.report.terminal import step
+
+    names = () if project.image.dockerfile else project.image.platforms
+    with step("fetch"), store.using(store.cache()):
+        for name in names:
+            Materials.of(project).installed.tree(ALL[name])
+    result(options, {"platforms": list(names)}, "all that the locks name is in the cache")
+
+
+def _stale(project: Project) -> str:
+    """What is wrong with the lock that was built from, if it is one of ours: the build is what it says, not what requirements.in does."""
+    from lastgood.errors import LastgoodError
+    from lastgood.lock.inputs import SOURCE
+    from lastgood.lock.python import PythonLock
+
+    lock = PythonLock.of(project)
+    if project.image.dockerfile or not (project.root / SOURCE).is_file():
+        return ""
+    try:
+        lock.check()
+    except LastgoodError as error:
+        return str(error)
+    return ""
 
 
 def _built(options: argparse.Namespace, project: Project) -> Image:

@@ -25,10 +25,14 @@ _UPGRADE = (
 @verb(
     flag("--check", help="write nothing; fail when a lock is stale"),
     flag("--prove", help="with --check: make the locks anew and show the difference"),
+    flag(
+        "--take-over",
+        help="replace a file in the lock's place that lastgood did not write, and keep the versions that it pins",
+    ),
     *_UPGRADE,
 )
 def lock(options: argparse.Namespace) -> None:
-    """lock what the image is made from: requirements.txt, and the Debian packages that the project adds"""
+    """lock what the image is made from: requirements.txt (or the file that you name), and the Debian packages that the project adds"""
     from lastgood.lock import both
     from lastgood.report.terminal import step
 
@@ -42,7 +46,9 @@ def lock(options: argparse.Namespace) -> None:
             both.check(project, prove=options.prove)
         result(options, {"stale": False}, "the locks are what their inputs say")
         return
-    found = both.lock(project, frozenset() if options.upgrade is None else options.upgrade or None)
+    found = both.lock(
+        project, frozenset() if options.upgrade is None else options.upgrade or None, take_over=options.take_over
+    )
     _changes(options, found, "the locks are up to date")
 
 

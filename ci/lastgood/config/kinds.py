@@ -125,6 +125,11 @@ StackName = Annotated[
 ]
 Module = Annotated[str, _whole(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"), Kind("a module's dotted name, as board.settings")]
 ManagedFolder = Annotated[Path, Kind("a folder", source=str, read=_managed)]
+FileBelow = Annotated[
+    str,
+    _whole(r"(?!/)(?!(.*/)?\.\.?(/|$))[^\\\x00-\x1f]+(?<!/)"),
+    Kind("a file's path below pyproject.toml, as requirements/live.txt"),
+]
 Address = Annotated[
     str,
     Kind(

@@ -21,6 +21,7 @@ from lastgood.config.kinds import (
     Days,
     DistributionName,
     EnvironmentName,
+    FileBelow,
     ManagedFolder,
     Memory,
     Module,
@@ -157,9 +158,35 @@ class ImageSettings(Table, frozen=True, rename="kebab"):
             examples=[["en", "de"]],
         ),
     ] = None
+    exclude: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Patterns of paths below the application's folder that are not in it, beside tests and files of CI.",
+            examples=[["docs", "*.psd", "assets/raw/*"]],
+        ),
+    ] = ()
     keep: Annotated[
         tuple[str, ...],
-        Meta(description="Patterns of paths that are never left out.", examples=[["somepackage/templates/*"]]),
+        Meta(
+            description="Patterns of paths that are never left out, of dependencies or of the application.",
+            examples=[["somepackage/templates/*"]],
+        ),
+    ] = ()
+    before_static: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Commands that run before static files are collected, by a shell of this machine, in a copy of the repository; "
+            "`python` is the image's.",
+            examples=[["npm ci && npm run build"]],
+        ),
+    ] = ()
+    before_static_makes: Annotated[
+        tuple[FileBelow, ...],
+        Meta(
+            description="What they make, files or folders below the application's folder, by their paths beside pyproject.toml; git may "
+            "ignore them.",
+            examples=[["assets/dist"]],
+        ),
     ] = ()
     without: Annotated[
         tuple[Part, ...],
@@ -168,7 +195,7 @@ class ImageSettings(Table, frozen=True, rename="kebab"):
     accept: Annotated[
         tuple[str, ...],
         Meta(
-            description="Findings of the scan that are known and accepted, as “rule: subject”.",
+            description="Findings of the scan that are known and accepted, as “rule: subject”, or “rule: pattern of subjects”.",
             examples=[["second-openssl: psycopg-binary"]],
         ),
     ] = ()
@@ -184,7 +211,38 @@ class ImageSettings(Table, frozen=True, rename="kebab"):
 
 
 class LockSettings(Table, frozen=True):
-    """How requirements.in becomes requirements.txt."""
+    """What the lock of Python packages is made from, and how."""
+
+    source: Annotated[
+        FileBelow,
+        Meta(
+            description="What the image needs: a requirements file, `pyproject.toml` ([project]), or the lock of another tool beside it, "
+            "`uv.lock`, `poetry.lock` or `Pipfile.lock`, whose versions are then the image's.",
+            examples=["uv.lock"],
+        ),
+    ] = "requirements.in"
+    file: Annotated[
+        FileBelow,
+        Meta(
+            description="The lock's own name. A file that lastgood did not write is never overwritten.",
+            examples=["requirements.lock.txt"],
+        ),
+    ] = "requirements.txt"
+    extras: Annotated[
+        tuple[str, ...],
+        Meta(description="Extras of the project that the image needs, too.", examples=[["aws", "sentry"]]),
+    ] = ()
+    groups: Annotated[
+        tuple[str, ...],
+        Meta(description="Dependency groups that the image needs, too.", examples=[["production"]]),
+    ] = ()
+    also: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Requirements that the image needs and the source does not name, as the server's.",
+            examples=[["gunicorn"]],
+        ),
+    ] = ()
 
     cooldown: Annotated[
         Days, Meta(description="How many days ago a file must have been uploaded to be taken.", examples=[7])
@@ -459,9 +517,15 @@ class Project(Table, frozen=True):
 
     @property
     def state(self) -> Path:
-        """`.lastgood` beside pyproject.toml (or LASTGOOD_STATE): what commands leave for one another. Created when asked for."""
+        """`.lastgood` beside pyproject.toml (or LASTGOOD_STATE): what commands leave for one another. Created when asked for.
+
+        It ignores itself: else git would call it a change that is not committed, and nothing could be built a second time.
+        """
         folder = Path(os.environ.get("LASTGOOD_STATE") or self.root / ".lastgood").resolve()
         folder.mkdir(parents=True, exist_ok=True)
+        ignored = folder / ".gitignore"
+        if folder.name == ".lastgood" and not ignored.exists():
+            ignored.write_text("*\n", encoding="utf-8")
         return folder
 
     def problems(self) -> Iterator[tuple[str, str, str]]:

@@ -46,6 +46,11 @@ class Stages:
         """A sha256 of the stage's packages."""
         return self.lock.key(stage, platform.debian)
 
+    def python(self, platform: Platform) -> str:
+        """The full version of the Python in the image, as `3.13.5`; nothing where the lock has none."""
+        found = self.lock.packages("runtime", platform.debian)
+        return next((one.version for one in found if one.name.startswith("libpython3")), "").partition("-")[0]
+
     def unpack(
         self, stage: str, platform: Platform, root: Path, wanted: Callable[[str], bool] = lambda _path: True
     ) -> dict[str, str]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from lastgood import bundle
 from lastgood.cache import store
-from lastgood.image import built, dockerfile, layers, oci, owners, source, trace
+from lastgood.image import advice, before, built, commit, dockerfile, excluded, layers, oci, owners, source, trace
 from lastgood.image.built import Image, Order
 from lastgood.image.layers import Layer
 from lastgood.image.materials import Materials
 from lastgood.platform import ALL, native
 from lastgood.python import pycache
 from lastgood.python.interpreter import DIST_PACKAGES, Python
-from lastgood.report.terminal import megabytes, step
+from lastgood.report.terminal import counted, megabytes, say, step
+from lastgood.report.text import readable
 
+LEFT_OUT = "left-out.json"  # in a build's folder
 OURS = ("migrator", "lastgood_inside")  # packages of ours in every image, below _PLACE
 START = "lastgood.pth"  # among the image's packages: what Python runs when it starts
 _PLACE = "opt/lastgood"
@@ -38,12 +42,48 @@ def build(materials: Materials, order: Order) -> Image:
                 tree, key = materials.dependencies.tree(platform), materials.dependencies.key(platform)
                 waiting[platform.name].append(pool.submit(_layer, materials, "dependencies", key, tree))
         with store.workspace(store.cache() / "work", f"{order.title}-") as work:
-            shared, manifest = _application(materials, order, work)
+            shared, manifest, found = _application(materials, order, work)
         with step("compress") as shown:
             parts = {name: [future.result() for future in futures] + shared for name, futures in waiting.items()}
             shown.note(megabytes(sum(layer.compressed for layer in next(iter(parts.values())))))
     described = dockerfile.read(bundle.path("docker/Dockerfile"), {"SETTINGS": materials.application.settings})
-    return built.write(order, parts, manifest, described)
+    left_out = {name: materials.dependencies.left_out(ALL[name]) for name in parts}
+    ignored = [name for name in commit.ignored(materials.application.folder) if not _within(name, found.files)]
+    body = json.dumps({"dependencies": left_out, "application": ignored, "excluded": found.left}, indent=1)
+    store.write(order.state / "builds" / order.commit.build / LEFT_OUT, body.encode())
+    said = notes(next(iter(left_out.values())), ignored, found.made)
+    limits = (materials.runtime.contained.doubt, before.LIMIT if materials.before.commands else "")
+    return built.write(
+        order,
+        parts,
+        manifest,
+        described,
+        tuple(filter(None, limits)),
+        notes=(*materials.dependencies.unimportable(), *said),
+    )
+
+
+def notes(left_out: Mapping[str, Sequence[str]], ignored: Sequence[str], made: Sequence[str]) -> list[str]:
+    """What a person should know of files that are in the image or not: `left_out` of the dependencies by step, `ignored` by git, `made`."""
+    said = []
+    if made:
+        said.append(f"compiled {counted(len(made), 'translation')} that git has no .mo of: {_some(made)}")
+    if ignored:
+        said.append(f"left out of the application, as git ignores it: {_some(ignored)}")
+    if left_out:
+        kinds = ", ".join(f"{step} ({len(names):,})" for step, names in left_out.items())
+        said.append(f"left out of the dependencies: {kinds}; {LEFT_OUT} beside the build names every file")
+    return said
+
+
+def _within(name: str, files: Collection[str]) -> bool:
+    """Whether the file, or something of the folder (`name` ends in a slash), is among `files`: it was made, if git ignores it."""
+    return name in files or (name.endswith("/") and any(one.startswith(name) for one in files))
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(readable, names[:3])) + more
 
 
 def _layer(materials: Materials, name: str, key: str, tree: Path) -> Layer:
@@ -53,22 +93,31 @@ def _layer(materials: Materials, name: str, key: str, tree: Path) -> Layer:
     return replace(sealed, owners=owned if owned.is_file() else None)
 
 
-def _application(materials: Materials, order: Order, work: Path) -> tuple[list[Layer], bytes]:
-    """The layers that all platforms share, and the manifest: migrator, static files, application.
+def _application(materials: Materials, order: Order, work: Path) -> tuple[list[Layer], bytes, source.Source]:
+    """The layers that all platforms share, the manifest, and what the application is made of: migrator, static files, application.
 
     What runs, runs on this machine's own platform, whether or not the image is for it.
     """
     here, method, stage = native(), materials.image.compression, work / "stage"
     runtime, installed = materials.runtime, materials.installed
     python, python_key = runtime.python(), runtime.key(here)
+    image = materials.image
+    found = source.copy(materials.application.folder, stage / "app", source.leaving(image.exclude, image.keep))
+    if found.left:
+        say(f"· {excluded.told(found.left)} (keep in [tool.lastgood.image] brings back what it needs)")
+    if materials.before.commands:
+        with step("before static files") as shown:
+            dependencies = f"{installed.key(here)} {python_key}"
+            extra = materials.before.made(materials.application, python, installed.tree(here), dependencies)
+            found = before.add(extra, stage / "app", found)
+            shown.note(counted(len(extra), "file"))
     with step("static files and manifest") as shown:
-        found = source.copy(materials.application.folder, stage / "app")
         migrator, migrator_key = _migrator(work, python, python_key, method)
         made = trace.make(
             trace.Work(
                 replace(materials.application, folder=stage / "app"),
                 found.files,
-                python,
+                runtime.contained,
                 installed.tree(here),
                 f"{installed.key(here)} {python_key}",
                 migrator_key,
@@ -77,6 +126,8 @@ def _application(materials: Materials, order: Order, work: Path) -> tuple[list[L
         tree = store.cache() / "static" / made.static / "tree"
         static = layers.kept("static", f"{made.static}", method, lambda: [(tree, made.place)])
         shown.note(megabytes(static.compressed))
+    for one in advice.check(_facts(materials, made, found, stage / "app", tree)):
+        say(f"· {one}")
     with step("application") as shown:
         manifest = trace.manifest(made, order.commit.build, order.commit.sha)
         (stage / _PLACE).mkdir(parents=True)
@@ -90,7 +141,19 @@ def _application(materials: Materials, order: Order, work: Path) -> tuple[list[L
 
         application = layers.kept("application", key, method, trees, once=False)
         shown.note(megabytes(application.compressed))
-    return [migrator, static, application], manifest
+    return [migrator, static, application], manifest, found
+
+
+def _facts(materials: Materials, made: trace.Made, found: source.Source, folder: Path, static: Path) -> advice.Facts:
+    return advice.Facts(
+        folder=folder,
+        files=found.files,
+        settings=materials.application.settings,
+        said=made.said,
+        variables=materials.application.variables,
+        static={path.relative_to(static).as_posix() for path in static.rglob("*") if path.is_file()},
+        packages={path.name.partition(".")[0] for path in materials.installed.packages().iterdir()},
+    )
 
 
 def _migrator(work: Path, python: Python, python_key: str, method: str) -> tuple[Layer, str]:

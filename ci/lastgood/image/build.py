@@ -15,11 +15,12 @@ from pathlib import Path
 from lastgood import bundle
 from lastgood.cache import prune, store
 from lastgood.config.project import LOCKS, Project
-from lastgood.errors import UsageError
+from lastgood.errors import Refused, UsageError
 from lastgood.image import built, commit, oci, source
 from lastgood.image.built import Image as Image
 from lastgood.image.built import Variant as Variant
 from lastgood.image.built import last as last
+from lastgood.python import required
 
 _CODE = ("cache", "config", "debian", "image", "lock", "python", "platform.py")
 
@@ -48,6 +49,9 @@ def _make(project: Project, order: built.Order) -> Image:
         from lastgood.image.application import Application
 
         return own.build(project.root, project.image, Application.of(project), order)
+    said = required.refusal(project.root / "pyproject.toml")
+    if said:
+        raise Refused(said)
     from lastgood.image import assemble
     from lastgood.image.materials import Materials
 
@@ -63,13 +67,14 @@ def whole_key(project: Project, made_from: commit.Commit) -> str:
     settings = [project.name, str(project.app), project.settings, project.image.as_dict(), asdict(made_from)]
     seen.update(json.dumps(settings, default=str, sort_keys=True).encode())
     package = Path(__file__).resolve().parents[1]
-    files = [project.root / name for name in LOCKS]
+    files = [project.root / name for name in (*LOCKS, project.lock.file)]
     for folder in (bundle.path("docker"), *(package / name for name in _CODE)):
         files += sorted(folder.rglob("*")) if folder.is_dir() else [folder]
     for file in files:
         if file.suffix != ".pyc" and file.is_file():
             seen.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
-    seen.update(source.signature(project.root if project.image.dockerfile else project.app).encode())
+    whole = project.image.dockerfile or project.image.before_static
+    seen.update(source.signature(project.root if whole else project.app).encode())
     return seen.hexdigest()
 
 

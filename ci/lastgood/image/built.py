@@ -57,8 +57,9 @@ class Image:
     """A finished build. Sizes are in bytes; `digest` names it everywhere, `image_id` is what an engine calls its configuration.
 
     `digest` is the manifest's with one platform, the index's with several. What differs between platforms is in `variants`; `image_id`,
-    `size`, `unpacked` and `layers` are those of the first. `limits` says what is not guaranteed of a build from the project's own
-    Dockerfile.
+    `size`, `unpacked` and `layers` are those of the first. `limits` says what is not guaranteed: of a build from the project's own
+    Dockerfile, or where its code ran in no container; `notes` what a person should know of what is in the image and what is not;
+    left-out.json in `folder` has every file's name.
     """
 
     build: str
@@ -75,6 +76,7 @@ class Image:
     variants: tuple[Variant, ...] = ()
     key: str = ""
     limits: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.variants:
@@ -93,6 +95,7 @@ class Image:
             "layers": [layer.as_dict() for layer in self.layers],
             "variants": [variant.as_dict() for variant in self.variants],
             "limits": list(self.limits),
+            "notes": list(self.notes),
         }
 
     def missing(self) -> str:
@@ -104,7 +107,8 @@ class Image:
     def of(cls, data: Mapping[str, Any]) -> Image:
         """From `as_dict`. Raises KeyError, TypeError or ValueError for other data."""
         variants = tuple(Variant(**one | {"layers": _layers(one["layers"])}) for one in data["variants"])
-        changed = {"layers": _layers(data["layers"]), "variants": variants, "limits": tuple(data["limits"])}
+        said = {"limits": tuple(data["limits"]), "notes": tuple(data["notes"])}
+        changed = {"layers": _layers(data["layers"]), "variants": variants} | said
         return cls(**dict(data) | changed | {"folder": Path(data["folder"])})
 
 
@@ -187,6 +191,7 @@ def write(
     described: dockerfile.Description,
     limits: tuple[str, ...] = (),
     before: Sequence[Mapping[str, Any]] = (),
+    notes: tuple[str, ...] = (),
 ) -> Image:
     """Writes configuration and manifest of each platform's layers, and the index of several; returns the image.
 
@@ -233,4 +238,5 @@ def write(
         variants=tuple(variants),
         key=order.key,
         limits=limits,
+        notes=notes,
     )

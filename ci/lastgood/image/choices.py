@@ -16,7 +16,8 @@ from lastgood.cache import store
 from lastgood.errors import UsageError
 from lastgood.image import commit
 from lastgood.image.application import Application
-from lastgood.python.interpreter import DIST_PACKAGES, Python
+from lastgood.python.contained import Contained
+from lastgood.python.interpreter import DIST_PACKAGES
 
 _WORD = re.compile(rb"""["']([a-z0-9][a-z0-9-]{1,40})["']""")
 
@@ -111,7 +112,7 @@ def services(
 
 
 def languages(
-    application: Application, python: Python, tree: Path, key: str, declared: tuple[str, ...] | None
+    application: Application, python: Contained, tree: Path, key: str, declared: tuple[str, ...] | None
 ) -> tuple[str, ...] | None:
     """The languages whose catalogues stay, as `de-at`; None for all of them. `tree` is the whole tree, `key` names it.
 
@@ -129,7 +130,7 @@ def languages(
     return None if answer["default"] else tuple(sorted({*answer["languages"], answer["code"]}))
 
 
-def static_collected(application: Application, python: Python, tree: Path, key: str, named: bool) -> bool:
+def static_collected(application: Application, python: Contained, tree: Path, key: str, named: bool) -> bool:
     """Whether the static files of Django's own applications are of no use where they were installed.
 
     By the settings as the build sees them: collected into STATIC_ROOT on a file system, DEBUG and WhiteNoise's finders off. And nothing
@@ -160,7 +161,7 @@ def finders_of_distributions(tree: Path) -> bool:
     return any(asks_finders(file.read_bytes()) for file in files)
 
 
-def _settings(application: Application, python: Python, tree: Path, key: str) -> dict[str, Any] | None:
+def _settings(application: Application, python: Contained, tree: Path, key: str) -> dict[str, Any] | None:
     """What the settings say; from the cache as long as the files that they read are the same. None where they can't be imported."""
     if not (tree / DIST_PACKAGES / "django/conf").is_dir():
         return None
@@ -189,15 +190,16 @@ def _hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
     }
 
 
-def _asked(application: Application, python: Python, tree: Path) -> dict[str, Any] | None:
+def _asked(application: Application, python: Contained, tree: Path) -> dict[str, Any] | None:
     # Settings may write when they are imported: they run in a copy, which the next build removes where this one is killed.
     with store.workspace(store.cache() / "work", f"{application.name}-") as work:
         copy = work / "app"
         for name in commit.files(application.folder):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(application.folder / name, copy / name)
-        environment = application.environment(copy, tree / DIST_PACKAGES)
-        done = python.run(["-c", _ASK], environment=environment, cwd=copy)
+        environment = application.environment(copy)
+        packages = tree / DIST_PACKAGES
+        done = python.run(_ASK, environment=environment, folder=work, cwd=copy, packages=packages)
     if done.returncode:
         return None
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from lastgood.errors import Refused, UsageError
+from lastgood.report.text import readable
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,23 @@ class Commit:
     source: str
 
 
-_STATUS = ("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--", ".")
+_STATUS = ("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--ignore-submodules=none", "--", ".")
 _LOG = ("log", "-1", "--format=%H %ct", "HEAD")
 _DESCRIBE = ("describe", "--tags", "--always", "--abbrev=12")
 _REMOTE = ("config", "--get", "remote.origin.url")
-_FILES = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".")
+_FILES = ("ls-files", "-z", "-v", "--cached", "--others", "--exclude-standard", "--", ".")
+_IGNORED = (
+    "ls-files",
+    "-z",
+    "--others",
+    "--ignored",
+    "--exclude-standard",
+    "--directory",
+    "--no-empty-directory",
+    "--",
+    ".",
+)
+_NOISE = re.compile(r"(^|/)(__pycache__|\.DS_Store|\.lastgood)(/|$)|\.py[co]$")
 
 
 def _start(folder: Path, arguments: tuple[str, ...]) -> subprocess.Popen[bytes]:
@@ -103,8 +117,9 @@ def _difference(folder: Path, changed: list[str], names: list[str]) -> str:
         path = top / name
         if path.is_symlink():
             seen.update(os.fsencode(path.readlink()))
-        elif path.is_file():
-            seen.update(f"{path.stat().st_mode & 0o100}".encode() + hashlib.sha256(path.read_bytes()).digest())
+        for one in [path / inner for inner in files(path)] if path.is_dir() and not path.is_symlink() else [path]:
+            if one.is_file() and not path.is_symlink():
+                seen.update(f"{one.stat().st_mode & 0o100}".encode() + hashlib.sha256(one.read_bytes()).digest())
     return seen.hexdigest()
 
 
@@ -116,10 +131,46 @@ def _top(folder: Path) -> Path:
 
 
 def files(folder: Path) -> list[str]:
-    """The files and links below `folder` that git knows or would not ignore, sorted, as paths below it.
+    """The files and links below `folder` that git knows or would not ignore, those of submodules too, sorted, as paths below it.
 
-    A name in no encoding is as Python has it, with surrogates.
+    A name in no encoding is as Python has it, with surrogates. Raises UsageError for a submodule that is not checked out, and for what git
+    was told not to look at: what is there may not be what the commit holds.
     """
-    listed = _answer(folder, _start(folder, _FILES))
-    found = {name for name in listed.split("\0") if name}
-    return sorted(name for name in found if (path := folder / name).is_symlink() or path.is_file())
+    found: set[str] = set()
+    for entry in filter(None, _answer(folder, _start(folder, _FILES)).split("\0")):
+        tag, name = entry[0], entry[2:]
+        path = folder / name
+        if tag == "S" or tag.islower():
+            how = (
+                ("assume-unchanged", "--no-assume-unchanged") if tag == "h" else ("skip-worktree", "--no-skip-worktree")
+            )
+            raise UsageError(
+                f"git was told not to look at {folder.name}/{readable(name)} ({how[0]}), so the build could be another than the commit's: "
+                f"run `git update-index {how[1]} {readable(name)}` there, or `git sparse-checkout disable`"
+            )
+        if path.is_symlink() or path.is_file():
+            found.add(name)
+        elif path.is_dir():
+            found |= {f"{name.rstrip('/')}/{inner}" for inner in _submodule(folder, name.rstrip("/"))}
+    return sorted(found)
+
+
+def _submodule(folder: Path, name: str) -> list[str]:
+    if not (folder / name / ".git").exists():
+        raise UsageError(
+            f"{folder.name}/{readable(name)} is a submodule that is not checked out: run `git submodule update --init --recursive` (in the "
+            "workflows, `submodules: recursive`), or remove it"
+        )
+    return files(folder / name)
+
+
+def ignored(folder: Path) -> list[str]:
+    """What git ignores below `folder`, as paths below it, folders with `/`; not what Python and lastgood itself leave there."""
+    listed = _answer(folder, _start(folder, _IGNORED)).split("\0")
+    return sorted(name for name in listed if name and not _NOISE.search(name))
+
+
+def of_lfs(file: Path) -> bool:
+    """Whether git keeps the content of that file elsewhere (Git LFS)."""
+    said = _answer(file.parent, _start(file.parent, ("check-attr", "-z", "filter", "--", file.name)))
+    return said.split("\0")[2:3] == ["lfs"]

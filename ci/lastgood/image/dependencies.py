@@ -40,8 +40,12 @@ class Dependencies:
             tree = folder / "tree"
             trim.copy(self.installed.tree(platform), tree)
             work = self.opened(platform, tree)
+            left_out = {}
             for step in trim.STEPS:
+                known = len(work.removed)
                 trim.apply(work, step)
+                left_out[step.name] = work.removed[known:]
+            (folder / "left-out.json").write_text(json.dumps(left_out), encoding="utf-8")
             owners.write(tree, work.owners, "python:unknown")
             (folder / "failed.json").write_text(json.dumps(self._prove(platform, tree)), encoding="utf-8")
 
@@ -53,6 +57,16 @@ class Dependencies:
         bundle = self.installed.runtime.root(platform) / "etc/ssl/certs/ca-certificates.crt"
         return trim.Tree(tree, known, self.choice, bundle, on_django(tree / DIST_PACKAGES))
 
+    def left_out(self, platform: Platform) -> dict[str, list[str]]:
+        """{step: the files that it took} of the tree for `platform`."""
+        found: dict[str, list[str]] = json.loads((self.tree(platform).parent / "left-out.json").read_text("utf-8"))
+        return {step: names for step, names in found.items() if names}
+
+    def unimportable(self) -> list[str]:
+        """What is said of each distribution that can't be imported, trimmed or not: a library is missing, most of the time."""
+        failed = json.loads((self.tree(native()).parent / "failed.json").read_text(encoding="utf-8"))
+        return imports.unimportable(failed, self.installed.facts(native())["modules"])
+
     def lost(self, parts: Iterable[str]) -> list[str]:
         """The modules that can't be imported for want of `parts` of Python, which the project does without."""
         failed = json.loads((self.tree(native()).parent / "failed.json").read_text(encoding="utf-8"))
@@ -62,7 +76,7 @@ class Dependencies:
     def _prove(self, platform: Platform, tree: Path) -> dict[str, str]:
         modules = self.installed.facts(platform)["modules"]
         if platform == native():
-            return imports.prove(self.installed.tree(platform), tree, self.installed.runtime.python(), modules)
+            return imports.prove(self.installed.tree(platform), tree, self.installed.runtime.contained, modules)
         # Another platform's modules can't be imported here.
         top = tree / DIST_PACKAGES
         names = {path.relative_to(top).as_posix(): "" for path in top.rglob("*") if path.is_file()}

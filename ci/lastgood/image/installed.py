@@ -7,7 +7,6 @@ import hashlib
 import json
 import shutil
 from dataclasses import dataclass
-from email.parser import BytesHeaderParser
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,12 @@ from lastgood.errors import UsageError
 from lastgood.image import choices, owners
 from lastgood.image.runtime import Runtime
 from lastgood.platform import Platform, native
-from lastgood.python import bytecode, imports
+from lastgood.python import bytecode, imports, requirements
 from lastgood.python.compiling import Compiler
-from lastgood.python.install import install
+from lastgood.python.install import install, metadata
 from lastgood.python.interpreter import DIST_PACKAGES
 
-RECIPE = 7
+RECIPE = 8
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,9 @@ class Installed:
         compiled = self.compiler.key(platform) if self.compiler.lock.is_file() else []
         facts = [RECIPE, platform.name, compiled, self.runtime.stages.key("runtime", platform)]
         if not self.lock.is_file():
-            raise UsageError(f"{self.lock} does not exist: run `lastgood lock` to make it from requirements.in")
+            raise UsageError(f"{self.lock} does not exist: run `lastgood lock`, which makes it")
         # Without comments: the header names the hash of all inputs, which changes with every word in requirements.in.
-        lines = self.lock.read_text(encoding="utf-8").splitlines()
-        body = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+        body = requirements.meaning(requirements.text(self.lock.name, self.lock.read_bytes()))
         return hashlib.sha256(f"{body}\0{json.dumps(facts)}".encode()).hexdigest()
 
     def tree(self, platform: Platform) -> Path:
@@ -88,7 +86,7 @@ def recorded(target: Path) -> dict[str, str]:
     """{path in the image: owner} of every file that a distribution in `target` names in its RECORD."""
     owners = {}
     for record in sorted(target.glob("*.dist-info/RECORD")):
-        owner = f"python:{canonicalize_name(_metadata(record.parent)['Name'] or record.parent.name.split('-')[0])}"
+        owner = f"python:{canonicalize_name(metadata(record.parent)['Name'] or record.parent.name.split('-')[0])}"
         with record.open(newline="", encoding="utf-8") as file:
             for row in csv.reader(file):
                 if row:
@@ -96,16 +94,11 @@ def recorded(target: Path) -> dict[str, str]:
     return owners
 
 
-def _metadata(info: Path) -> Any:
-    file = info / "METADATA"
-    return BytesHeaderParser().parsebytes(file.read_bytes() if file.is_file() else b"")
-
-
 def on_django(target: Path) -> frozenset[str]:
     """The owners in `target` that are Django, or ask for it."""
     found = set()
     for info in target.glob("*.dist-info"):
-        facts = _metadata(info)
+        facts = metadata(info)
         names = [canonicalize_name(facts["Name"] or "")]
         for text in facts.get_all("Requires-Dist") or ():
             try:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from lastgood.config.project import BUILDS, REQUIREMENTS, ImageSettings, Project
+from lastgood.config.project import BUILDS, ImageSettings, Project
 from lastgood.debian import chosen
 from lastgood.image import choices, trim
 from lastgood.image.application import Application
+from lastgood.image.before import Before
 from lastgood.image.dependencies import Dependencies
 from lastgood.image.installed import Installed
 from lastgood.image.runtime import Runtime
@@ -23,14 +24,16 @@ class Materials:
     image: ImageSettings
     application: Application
     installed: Installed
+    before: Before
 
     @classmethod
     def of(cls, project: Project) -> Materials:
         """The materials of a project. Raises UsageError where its Debian lock is missing, damaged or stale."""
         stages = chosen.stages(project.root, project.image)
         compiler = Compiler(stages, project.root / BUILDS)
-        installed = Installed(project.root / REQUIREMENTS, Runtime.of(stages, project.image), compiler)
-        return cls(project.image, Application.of(project), installed)
+        installed = Installed(project.root / project.lock.file, Runtime.of(stages, project.image), compiler)
+        before = Before(project.root, project.image.before_static, project.image.before_static_makes)
+        return cls(project.image, Application.of(project), installed, before)
 
     @property
     def runtime(self) -> Runtime:
@@ -44,7 +47,7 @@ class Materials:
 
     def _choice(self) -> trim.Choices:
         """What of the data stays, by the configuration and by reading the project."""
-        here, python, image = native(), self.runtime.python(), self.image
+        here, python, image = native(), self.runtime.contained, self.image
         tree, name, facts = self.installed.tree(here), self.installed.key(here), self.installed.facts(here)
         known, named = choices.known_services(tree), frozenset(facts["services"])
         static = image.static

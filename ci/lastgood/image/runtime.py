@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import hashlib
 import json
 import re
@@ -18,10 +19,11 @@ from lastgood.debian.unpack import STATUS
 from lastgood.image import owners as owner
 from lastgood.platform import Platform, native
 from lastgood.python import bytecode
+from lastgood.python.contained import Contained
 from lastgood.python.interpreter import DIST_PACKAGES, STDLIB, Python
 
 # Counted up whenever the recipes below change what they make, so that no cache entry of an older recipe is used.
-RECIPE = 9
+RECIPE = 10
 
 # Data and tools that a running web application never opens. The interpreter's own modules stay, but for those whose C part or data
 # is left out with them. LIB stands for the platform's folder of libraries, PY for the standard library.
@@ -61,6 +63,37 @@ ABSENT = {
 _NEEDED = tuple(f"{STDLIB}/_pyrepl/{name}.py" for name in ("__init__", "pager", "types"))
 _USERS = "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n"
 _GROUP = "root:x:0:\nnonroot:x:65532:\n"
+# What ends ctypes/util.py in the image, which has no ldconfig, compiler or linker to ask.
+_FIND_LIBRARY = """
+
+def _soname(path):
+    import mmap, struct
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        (start,), (size, count) = struct.unpack_from("<Q", data, 32), struct.unpack_from("<HH", data, 54)
+        parts = [struct.unpack_from("<IIQQQQ", data, start + number * size) for number in range(count)]
+        tags = {}
+        for _, _, offset, _, _, length in (part for part in parts if part[0] == 2):  # PT_DYNAMIC
+            for at in range(offset, offset + length, 16):
+                tag, value = struct.unpack_from("<QQ", data, at)
+                tags.setdefault(tag, value)
+        if 14 not in tags:  # DT_SONAME
+            return ""
+        table = next(one[2] + tags[5] - one[3] for one in parts if one[0] == 1 and one[3] <= tags[5] < one[3] + one[5])
+        return data[table + tags[14] : data.find(bytes(1), table + tags[14])].decode()
+
+def find_library(name):
+    "What Debian's ldconfig would answer; this is lastgood's, for an image that has none."
+    pattern = re.compile(r"lib%s\\.\\S+" % re.escape(name))
+    libraries = os.path.join(sys.base_prefix, "lib")
+    for folder in (os.path.join(libraries, getattr(sys.implementation, "_multiarch", "")), libraries):
+        names = os.listdir(folder) if os.path.isdir(folder) else ()
+        paths = {os.path.realpath(os.path.join(folder, one)) for one in names if pattern.fullmatch(one) and ".so" in one}
+        found = [_soname(path) for path in paths if _is_elf(path)]
+        found = [one for one in found if pattern.fullmatch(one)]
+        if found:
+            return max(found, key=lambda one: [int(number) for number in re.findall(r"\\d+", one)])
+    return None
+"""
 _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\n"
 
 
@@ -81,7 +114,7 @@ class Runtime:
 
     def key(self, platform: Platform) -> str:
         """A sha256 of all that the root is made from."""
-        recipe: list[object] = [RECIPE, platform.name, _TRIM, _NEEDED, _USERS, _GROUP, _NSSWITCH]
+        recipe: list[object] = [RECIPE, platform.name, _TRIM, _NEEDED, _USERS, _GROUP, _NSSWITCH, _FIND_LIBRARY]
         recipe += [self.sources, sorted(self.keep)]
         recipe += [{part: (_WITHOUT[part], _LIBRARIES.get(part)) for part in sorted(self.without)}]
         recipe.append(self.stages.key("runtime", platform))
@@ -95,6 +128,11 @@ class Runtime:
     def python(self) -> Python:
         """The image's Python as it runs on this machine."""
         return Python(self.root(native()))
+
+    @functools.cached_property
+    def contained(self) -> Contained:
+        """The same for code that is not ours."""
+        return Contained(self.python())
 
     def make(
         self,
@@ -174,6 +212,8 @@ def _asked_for(root: Path, name: str) -> bool:
 def _finish(root: Path) -> None:
     for name, content in (("etc/passwd", _USERS), ("etc/group", _GROUP), ("etc/nsswitch.conf", _NSSWITCH)):
         beneath.write(root, name, content)
+    util = f"{STDLIB}/ctypes/util.py"
+    beneath.write(root, util, (beneath.folder(root, f"{STDLIB}/ctypes") / "util.py").read_text("utf-8") + _FIND_LIBRARY)
     for name in ("dev", "proc", "sys", "tmp", "home/nonroot", "app", "opt/lastgood", DIST_PACKAGES):
         beneath.folder(root, name)
     _prune_empty(root, "usr/share")

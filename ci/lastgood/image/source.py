@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from lastgood.errors import UsageError
-from lastgood.image import commit
+from lastgood.image import catalogues, commit, excluded
 from lastgood.report.text import readable
+
+_POINTER = re.compile(
+    rb"version https://git-lfs\.github\.com/spec/v1\n(ext-\S+ .*\n)*oid sha256:[0-9a-f]{64}\nsize \d+\n"
+)
+# {path: why} of what stays out, by the folder and the paths below it.
+Leave = Callable[[Path, list[str]], dict[str, str]]
 
 
 @dataclass(frozen=True)
 class Source:
-    """What was copied: path below the app folder → a sha256 of it, and the bytes of what is to be compiled."""
+    """What was copied: path below the app folder → a sha256 of it, and the bytes of what is to be compiled.
+
+    `made` names what git lacks, `left` what was not copied, and why.
+    """
 
     files: dict[str, str]
     modules: dict[str, bytes]
     digest: str
+    made: tuple[str, ...] = ()
+    left: dict[str, str] = field(default_factory=dict)
 
 
 def signature(folder: Path) -> str:
@@ -32,13 +45,18 @@ def signature(folder: Path) -> str:
     return seen.hexdigest()
 
 
-def copy(app: Path, target: Path) -> Source:
-    """Copies what git knows of the folder `app` to `target`.
+def copy(app: Path, target: Path, leave: Leave | None = None) -> Source:
+    """Copies what git knows of the folder `app` to `target`, and compiles the translations that git does not have compiled.
 
-    Raises UsageError for a name that is not UTF-8 and for a link that leads out of the folder, or to what git does not know.
+    What `leave` says stays out, and lastgood's own table where it says anything.
+
+    Raises UsageError for a name that is not UTF-8, for a link that leads out of the folder, or to what git does not know, and for a pointer
+    in place of a file.
     """
     names = commit.files(app)
-    folders = {parent.as_posix() for name in names for parent in PurePosixPath(name).parents}
+    left = leave(app, names) if leave else {}
+    known = {*names, *(parent.as_posix() for name in names for parent in PurePosixPath(name).parents)}
+    names = [name for name in names if name not in left]
     files: dict[str, str] = {}
     modules: dict[str, bytes] = {}
     seen = hashlib.sha256()
@@ -50,11 +68,21 @@ def copy(app: Path, target: Path) -> Source:
             copied.parent.mkdir(parents=True, exist_ok=True)
             made.add(copied.parent)
         if origin.is_symlink():
-            link = _checked_link(app, name, {*names, *folders})
+            link = _checked_link(app, name, known)
             copied.symlink_to(link)
             body, mode = os.fsencode(link), "link"
         else:
             body = origin.read_bytes()
+            if _POINTER.fullmatch(body) and commit.of_lfs(origin):
+                raise UsageError(
+                    f"{app.name}/{readable(name)} is a pointer of Git LFS and not the file: run `git lfs pull` (in the workflows, "
+                    "`lfs: true`)"
+                )
+            if leave and name == "pyproject.toml":
+                whole, body = body, excluded.without_table(body)
+                left |= {name: excluded.OWN} if body != whole else {}
+                if not body:
+                    continue
             copied.write_bytes(body)
             executable = origin.stat().st_mode & 0o100
             copied.chmod(0o755 if executable else 0o644)
@@ -63,7 +91,19 @@ def copy(app: Path, target: Path) -> Source:
                 modules[name] = body
         files[name] = hashlib.sha256(body).hexdigest()
         seen.update(f"{name}\0{mode}\0{files[name]}\n".encode())
-    return Source(files, modules, seen.hexdigest())
+    compiled = catalogues.add(target, files)
+    seen.update(repr(sorted(compiled.items())).encode())
+    return Source(files | compiled, modules, seen.hexdigest(), tuple(compiled), left)
+
+
+def leaving(exclude: Collection[str], keep: Collection[str]) -> Leave:
+    """What stays out of the image by default and by a project's patterns, as `copy` takes it."""
+
+    def leave(app: Path, names: list[str]) -> dict[str, str]:
+        plain = [name for name in names if not (app / name).is_symlink()]
+        return excluded.chosen(plain, lambda name: (app / name).read_bytes(), exclude, keep)
+
+    return leave
 
 
 def _check_name(app: Path, name: str) -> None:

@@ -8,7 +8,7 @@ result is kept with the hashes of those files, below a key of everything else th
 
 What an audit hook does not see: the size and time of a file that is only looked at (every copy has one time), and the clock. A program
 that it starts could read anything, and so could an answer from the network change: then the result is not kept at all.
-A file outside the project that is neither the image's nor the kernel's counts by its content, as one inside.
+A file outside the project that is neither the image's nor the kernel's counts by its content, as one inside; in a container there is none.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lastgood import bundle
 from lastgood.cache import store
 from lastgood.errors import UsageError
 from lastgood.image.application import Application
-from lastgood.python.interpreter import DIST_PACKAGES, Python
+from lastgood.python.contained import Contained
+from lastgood.python.interpreter import DIST_PACKAGES
+from lastgood.report.text import masked
 
-RECIPE = 2
+RECIPE = 4
 _KEPT = 32  # results with the same names and dependencies; the oldest go first
 
 # Runs with the project on its path. argv: where the answer goes. It says what was done last, so that an error can be placed.
@@ -69,6 +71,7 @@ try:
         from django.core.management import call_command
         call_command("collectstatic", interactive=False, verbosity=0)
     doing = "making the manifest"
+    said = {"debug": bool(settings.DEBUG), "engine": str(settings.DATABASES.get("default", {}).get("ENGINE", ""))}
     from migrator import manifest
     text = manifest.compute("build", "commit").dumps()
 except BaseException as error:
@@ -77,7 +80,7 @@ except BaseException as error:
     said = str(error) if own else "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
     answer(failed=doing, cause=said)
     sys.exit(1)
-answer(target=target, manifest=text)
+answer(target=target, manifest=text, settings=said)
 """
 
 
@@ -85,12 +88,13 @@ answer(target=target, manifest=text)
 class Made:
     """What the project's code made. `static` is the entry of the cache that holds the tree, `place` where it belongs in the image.
 
-    `manifest` names neither build nor commit yet.
+    `manifest` names neither build nor commit yet. `said` is what the settings say of `debug` and the database's `engine`.
     """
 
     place: str
     static: str
     manifest: str
+    said: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ class Work:
 
     application: Application
     files: Mapping[str, str]
-    python: Python
+    python: Contained
     tree: Path
     dependencies: str
     migrator: str
@@ -171,7 +175,7 @@ def _keep(folder: Path, work: Work, place: Path, seen: list[str], made: Made) ->
     outside: dict[str, str] = {}
     ours = (
         place,
-        work.python.root.parent,
+        work.python.python.root.parent,
         work.tree.parent,
         bundle.path("docker"),
         *map(Path, ("/proc", "/sys", "/dev")),
@@ -181,7 +185,7 @@ def _keep(folder: Path, work: Work, place: Path, seen: list[str], made: Made) ->
         name = path.removeprefix(top)
         if path.startswith(top) and name in work.files:
             inside[name] = work.files[name]
-        elif not any(Path(path).is_relative_to(one) for one in ours):
+        elif work.python.doubts and not any(Path(path).is_relative_to(one) for one in ours):
             outside[path] = _hash(Path(path))
     body = json.dumps({"inside": inside, "outside": outside, "made": asdict(made)}).encode()
     name = hashlib.sha256(json.dumps([inside, outside]).encode()).hexdigest()[:32]
@@ -203,13 +207,25 @@ def _hash(path: Path) -> str:
 def _run(work: Work, place: Path) -> dict[str, list[str]]:
     file = place / "answer.json"
     app = place / "app"
-    path = (app, bundle.path("docker/migrator").parent, work.tree / DIST_PACKAGES)
-    done = work.python.run(["-c", _PROGRAM, str(file)], environment=work.application.environment(*path), cwd=app)
-    facts: dict[str, list[str]] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    migrator = bundle.path("docker/migrator").parent
+    environment = work.application.environment(app, migrator)
+    done = work.python.run(
+        _PROGRAM,
+        [str(file)],
+        environment=environment,
+        folder=place,
+        reads=[migrator],
+        cwd=app,
+        packages=work.tree / DIST_PACKAGES,
+    )
+    said = file.is_file() and not file.is_symlink()
+    facts: dict[str, list[str]] = json.loads(file.read_text(encoding="utf-8")) if said else {}
     if done.returncode or "target" not in facts:
         lines = [line for line in (done.stderr + done.stdout).strip().splitlines() if line.strip()]
         doing = facts.get("failed", "collecting static files")
-        cause = str(facts.get("cause") or (lines or ["it said nothing"])[-1]).replace(f"{place}/", "")
+        last = str(facts.get("cause") or (lines.pop() if lines else "it said nothing"))
+        # What stands before it names what it is about, as "Post-processing 'shop/style.css' failed!".
+        cause = masked(" ".join([*lines[:3], last])).replace(f"{place}/", "")
         raise UsageError(
             f"{doing} failed in the image's Python with {work.application.settings}: {cause}; mend it, or set what it needs while building "
             "in [tool.lastgood.image.environment]"
@@ -220,7 +236,8 @@ def _run(work: Work, place: Path) -> dict[str, list[str]]:
 def _static(work: Work, place: Path, facts: Mapping[str, object]) -> Made:
     target = str(facts["target"])
     text = str(facts["manifest"])
-    if target and not Path(target).is_relative_to(place):
+    # What was left there is of the project's making: a link would have us read what only we can.
+    if target and not (Path(target).is_relative_to(place) and os.path.realpath(target) == target):
         raise UsageError(
             f"STATIC_ROOT is {target}, outside the project: derive it from BASE_DIR (as BASE_DIR.parent / 'static'), so that it is the "
             "same place in the image"
@@ -229,8 +246,9 @@ def _static(work: Work, place: Path, facts: Mapping[str, object]) -> Made:
     tree.mkdir(parents=True, exist_ok=True)
     seen = hashlib.sha256()
     for path in sorted(tree.rglob("*")):
-        if path.is_file():
-            seen.update(os.fsencode(path.relative_to(tree)) + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        if path.is_symlink() or path.is_file():
+            body = os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
+            seen.update(os.fsencode(path.relative_to(tree)) + b"\0" + hashlib.sha256(body).digest())
     where = Path(target).relative_to(place).as_posix() if target else "static"
     name = hashlib.sha256(f"{where}\0{seen.hexdigest()}".encode()).hexdigest()[:32]
 
@@ -238,4 +256,6 @@ def _static(work: Work, place: Path, facts: Mapping[str, object]) -> Made:
         shutil.move(tree, folder / "tree")
 
     store.entry(store.cache() / "static" / name, make)
-    return Made(place=where, static=name, manifest=text)
+    settings = facts.get("settings")
+    said = {key: settings.get(key) for key in ("debug", "engine")} if isinstance(settings, dict) else {}
+    return Made(place=where, static=name, manifest=text, said=said)

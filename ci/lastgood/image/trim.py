@@ -10,10 +10,12 @@ dist-packages), a folder, or a distribution. What the steps leave alone on purpo
   Where the project says so (`static = "collected"`), no static file stays where it was installed.
 - Of a service's model only the text of its documentation goes, which botocore shows in `help()` and loads with everything else.
 - `.mo` catalogues of distributions that do not build on Django stay: USE_I18N and LANGUAGES say nothing about them.
+- A distribution that asks for sources (`inspect.getsource`) keeps its own.
 - Migrations keep their sources, since the manifest holds the hash of each one's file, and so do sources that do not compile.
 - A bundle of certificates becomes a link to the image's own only where that one holds every certificate of it: then nothing that was
   trusted is refused. botocore's becomes a link to certifi's where that is installed, since botocore then asks certifi for it.
-- `.txt`, `.md`, `.json` and the like inside packages stay: they are templates and tables as often as documentation.
+- Whatever else a package holds stays, whatever its folder is called: what is in `docs`, `examples` or `tests` of one is its data as often
+  as not. In a folder `templates` or `static` nothing is taken for a developer's file.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from lastgood.image.runtime import kept
 from lastgood.python import bytecode
 from lastgood.python.interpreter import DIST_PACKAGES
 
-RECIPE = 5
+RECIPE = 6
 CREDENTIALS = ("sts", "sso", "sso-oidc", "signin")  # what botocore itself calls to get credentials
 
 _DEVELOPER = (
@@ -61,6 +63,7 @@ _CODE = (".py", ".pyc", ".so")
 _STATIC = {"collected": re.compile(r"(.+?)/static/"), "contrib": re.compile(r"(django/contrib/\w+)/static/")}
 _CATALOGUE = re.compile(r"(?:^|/)locale/([A-Za-z0-9_@-]+)/LC_MESSAGES/[^/]+\.(po|mo)$")
 _MIGRATION = re.compile(rb"^class Migration\(", re.MULTILINE)
+_ASKS_SOURCE = re.compile(rb"\b(getsource|getsourcelines|findsource)\(")
 _MODEL = 256_000_000  # bytes; botocore's largest model has 10 MB
 _LEFT_BY_PIP = ("direct_url.json", "REQUESTED", "INSTALLER")
 
@@ -184,12 +187,11 @@ def locales(languages: tuple[str, ...]) -> frozenset[str]:
 
 def _catalogues(tree: Tree) -> None:
     wanted = None if tree.choices.languages is None else locales(tree.choices.languages)
-    for name, _ in list(tree.files()):
-        found = _CATALOGUE.search(name)
-        if not found:
-            continue
+    catalogues = {name: found for name, _ in tree.files() if (found := _CATALOGUE.search(name))}
+    for name, found in catalogues.items():
         of_django = tree.owners.get(name) in tree.django
-        if found.group(2) == "po" or (wanted is not None and of_django and found.group(1) not in wanted):
+        compiled = found.group(2) == "po" and f"{name[:-2]}mo" in catalogues
+        if compiled or (found.group(2) == "mo" and wanted is not None and of_django and found.group(1) not in wanted):
             tree.remove(name)
 
 
@@ -205,23 +207,18 @@ def _static(tree: Tree) -> None:
 
 def _developer(tree: Tree) -> None:
     for name, path in list(tree.files()):
-        if any(fnmatch.fnmatchcase(path.name, pattern) for pattern in _DEVELOPER):
+        if {"templates", "static"}.isdisjoint(name.split("/")) and any(
+            fnmatch.fnmatchcase(path.name, pattern) for pattern in _DEVELOPER
+        ):
             tree.remove(name)
 
 
-def _documentation(tree: Tree) -> None:
-    """Documentation, and what tests read: data in a folder `tests` of a package, in `docs` of one, and botocore's examples."""
+def _examples(tree: Tree) -> None:
     for name, path in list(tree.files()):
         parts = name.removeprefix(f"{DIST_PACKAGES}/").split("/")
-        folders = parts[:-1]
-        if path.suffix in _CODE or not folders or folders[0].endswith(".dist-info"):
-            continue
-        tests = "tests" in folders[1:] and "templates" not in folders and "static" not in folders
-        docs = folders[-1] in ("docs", "doc", "man") and path.suffix in (".rst", ".md", ".html", ".1")
-        examples = parts[:2] in (["boto3", "examples"], ["botocore", "data"]) and re.match(
-            r"examples-\d|.*\.rst$", path.name
-        )
-        if tests or docs or examples:
+        if parts[:2] == ["boto3", "examples"] or (
+            parts[:2] == ["botocore", "data"] and re.match(r"examples-\d|.*\.rst$", path.name)
+        ):
             tree.remove(name)
 
 
@@ -257,10 +254,11 @@ def _bundles(tree: Tree) -> None:
 def _sources(tree: Tree) -> None:
     if tree.choices.sources == "all":
         return
-    for name, path in list(tree.files()):
-        if path.suffix == ".py" and bytecode.cached(path).is_file() and not _is_migration(path):
+    found = [(name, path) for name, path in tree.files() if path.suffix == ".py" and path.is_file()]
+    asking = {tree.owners.get(name) for name, path in found if _ASKS_SOURCE.search(path.read_bytes())} - {None}
+    for name, path in found:
+        if tree.owners.get(name) not in asking and bytecode.cached(path).is_file() and not _is_migration(path):
             bytecode.sourceless(path)
-            tree.removed.append(name)
 
 
 def _is_migration(path: Path) -> bool:
@@ -310,7 +308,7 @@ STEPS = (
     Step("translations", _catalogues),
     Step("static files that were collected", _static),
     Step("developers' files", _developer),
-    Step("documentation, data of tests", _documentation),
+    Step("examples of AWS services", _examples),
     Step("descriptions", _descriptions),
     Step("certificates", _bundles),
     Step("sources", _sources),

@@ -244,7 +244,7 @@ def _remove_rest(client: Any, instance: Instance, registry: str) -> list[str]:
     # Not client.images: it asks for each again, and another process may have removed one by then.
     for image in client.api.images():
         for reference in [*(image["RepoTags"] or ()), *(image["RepoDigests"] or ())]:
-            if reference.startswith((f"{registry}/", "lastgood-postgres:", "lastgood-compiler:")):
+            if reference.startswith((f"{registry}/", "lastgood-postgres:", "lastgood-compiler:", "lastgood-empty:")):
                 with contextlib.suppress(APIError):  # another instance's container may still use it
                     client.images.remove(reference)
                     removed.append(reference)

@@ -16,6 +16,7 @@ from typing import Any
 
 from lastgood.errors import UsageError
 from lastgood.local.process import started
+from lastgood.python.engine import connect as connect
 from lastgood.report.terminal import step
 
 PACKAGES = ("docker.io", "iptables", "ca-certificates")
@@ -38,22 +39,6 @@ class Machine:
     def record(self) -> Path:
         """Which engine we have started."""
         return self.run / "dockerd.json"
-
-
-def connect() -> Any:
-    """The client of the engine that answers (DOCKER_HOST or the usual socket), or None."""
-    from docker.client import DockerClient
-    from docker.constants import MINIMUM_DOCKER_API_VERSION
-    from docker.errors import DockerException
-
-    try:
-        # With a version it asks nothing while it is made: one that asks for the version and fails would leave its socket open.
-        asking = DockerClient.from_env(timeout=120, version=MINIMUM_DOCKER_API_VERSION)
-        with contextlib.closing(asking):
-            asking.ping()
-        return DockerClient.from_env(timeout=120)
-    except (DockerException, OSError):
-        return None
 
 
 def ensure(machine: Machine | None = None) -> Any:

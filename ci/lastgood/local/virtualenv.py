@@ -52,6 +52,7 @@ def ensure(root: Path, runner: Callable[[Sequence[str]], None] = run) -> Path:
         if folder.exists():
             shutil.rmtree(folder)
         runner([sys.executable, "-I", "-m", "venv", "--without-pip", str(folder)])
+        (folder / ".gitignore").write_text("*\n", encoding="utf-8")  # as venv does itself from Python 3.13 on
         pip = [sys.executable, "-I", "-m", "pip", "--python", str(python), "--disable-pip-version-check", "--no-input"]
         runner([*pip, "install", "--quiet", "--require-hashes", "--no-deps", "--requirement", str(LOCK)])
         with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as stamp:

@@ -13,20 +13,27 @@ from lastgood.lock import changes
 from lastgood.lock.changes import Change
 from lastgood.lock.debian import Seeded
 from lastgood.lock.python import Compiled, PythonLock
-from lastgood.python import merge
-from lastgood.python.interpreter import Python
+from lastgood.python import merge, required
 from lastgood.report.terminal import counted, step
 
 
-def lock(project: Project, names: Iterable[str] | None) -> list[Change]:
+def lock(project: Project, names: Iterable[str] | None, *, take_over: bool = False) -> list[Change]:
     """Makes both locks and returns what changed. `names` are what to upgrade: none, some, or None for everything.
 
-    Raises UsageError where a name is in neither lock, or for what a lock can't be made from.
+    Raises UsageError where a name is in neither lock, for what a lock can't be made from, and for a file in the lock's place that is none
+    of ours, unless `take_over` is said.
     """
     pythons = PythonLock.of(project)
+    _serves(project)
+    _free(pythons, take_over)
     before = pythons.read()
     own = _own(project) if chosen.has_own(project.image) else None
     named, deb_named = _named(names, before, own)
+    by = pythons.source().upgraded_by
+    if by and (named is None or named):
+        raise UsageError(
+            f"the versions are those of {project.lock.source}, and no other: run `{by}`, then `lastgood lock`, which follows it"
+        )
     found: list[Change] = []
     if own:
         with step("lock Debian packages") as shown:
@@ -36,7 +43,7 @@ def lock(project: Project, names: Iterable[str] | None) -> list[Change]:
         chosen.lock_file(project.root).unlink()  # the project adds no packages any more: the bundle's lock is its own
     with step("lock Python packages") as shown:
         pythons.inputs()  # what is wrong there is said before anything is fetched
-        after = pythons.compiled(_python(project), named)
+        after = pythons.compiled(chosen.stages(project.root, project.image), named)
         if after != before:
             pythons.write(after)
         moved = changes.python(before.lock, after.lock)
@@ -59,14 +66,26 @@ def check(project: Project, *, prove: bool) -> None:
     pythons = PythonLock.of(project)
     if prove:
         pythons.inputs()
-        pythons.prove(_python(project))
+        pythons.prove(chosen.stages(project.root, project.image))
     else:
         pythons.check()
 
 
-def _python(project: Project) -> Python:
-    """The Python that the image has, whole: it compiles the lock."""
-    return Python(chosen.stages(project.root, project.image).wheels())
+def _serves(project: Project) -> None:
+    """Raises Refused where the project says itself that it does not run on the image's Python."""
+    said = required.refusal(project.root / "pyproject.toml")
+    if said and not project.image.dockerfile:
+        raise Refused(said)
+
+
+def _free(pythons: PythonLock, take_over: bool) -> None:
+    if take_over or pythons.own():
+        return
+    raise UsageError(
+        f"{pythons.file} is there, and `lastgood lock` did not write it, so it stays as it is: let the lock have another name "
+        f'(file = "requirements.lock.txt" in [tool.lastgood.lock]), or run `lastgood lock --take-over`, which replaces the file and keeps '
+        "the versions that it pins"
+    )
 
 
 def _own(project: Project) -> Seeded:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from lastgood import platform
@@ -13,8 +11,7 @@ from lastgood.errors import UsageError
 from lastgood.python import merge
 from lastgood.python.interpreter import VERSION
 from lastgood.python.pip_compile import Tools
-from lastgood.python.sources import Source as Archive
-from lastgood.python.sources import unpack
+from lastgood.python.sources import Source
 
 _HEAD = f"""\
 #
@@ -26,24 +23,6 @@ _HEAD = f"""\
 #
 """
 _NAME = "build-requirements"
-_BACKEND = "setuptools.build_meta:__legacy__"  # PEP 517, for a source that names none
-_REQUIRES = ("setuptools>=40.8.0",)
-
-
-@dataclass(frozen=True)
-class Source:
-    """An unpacked source: the requirement, its folder, and what its pyproject.toml says of the build."""
-
-    entry: merge.Entry
-    folder: Path
-    requires: tuple[str, ...]
-    backend: str
-    path: tuple[str, ...]
-
-    @property
-    def shown(self) -> str:
-        """For people."""
-        return f"{self.entry.name} {self.entry.version}"
 
 
 def lock(tools: Tools, texts: Mapping[str, str], existing: str, work: Path, upgrade: list[str]) -> str:
@@ -55,52 +34,33 @@ def lock(tools: Tools, texts: Mapping[str, str], existing: str, work: Path, upgr
     if not sources:
         return ""
     folder = work / "builds"
+    folder.mkdir()
     if existing:
         (folder / f"{_NAME}.txt").write_text(existing, encoding="utf-8")
-    wanted = {one: source.shown for source in sources for one in source.requires}
+    shown = {source: f"{source.name} {source.version}" for source in sources}
+    wanted = {one: shown[source] for source in sources for one in tools.ask.requires(source)}
     text = _compiled(tools, folder, wanted, upgrade)
-    asked = _asked(tools, sources, folder)
-    if not asked.keys() <= wanted.keys():
-        text = _compiled(tools, folder, asked | wanted, upgrade)
-    return _HEAD.format(names=", ".join(source.shown for source in sources)) + text
+    tools.sources(text, platform.native(), work / "sources-of-builds", fetch=False)
+    return _HEAD.format(names=", ".join(shown.values())) + text
 
 
 def _sources(tools: Tools, texts: Mapping[str, str], work: Path) -> list[Source]:
     found: dict[str, Source] = {}
     for name, text in texts.items():
         compiled = {entry.name: entry for entry in merge.entries(text) if " @ " not in entry.spec}
-        versions = {entry.name: entry.version for entry in compiled.values()}
-        files = tools.sources(versions, platform.ALL[name], work / f"sources-{platform.ALL[name].debian}")
+        files = tools.sources(text, platform.ALL[name], work / f"sources-{platform.ALL[name].debian}")
         for one, file in files.items():
             if one not in found:
-                found[one] = _unpacked(compiled[one], file, work / "builds")
+                found[one] = _checked(compiled[one], file)
     return [source for _, source in sorted(found.items())]
 
 
-def _unpacked(entry: merge.Entry, archive: Path, folder: Path) -> Source:
+def _checked(entry: merge.Entry, archive: Path) -> Source:
     if f"sha256:{hashlib.sha256(archive.read_bytes()).hexdigest()}" not in entry.hashes:
         raise UsageError(
             f"{archive.name} does not have a hash that the index names for {entry.name} {entry.version}: find out why, or use another index"
         )
-    top = folder / entry.name
-    files = unpack(Archive(entry.name, entry.version, archive))
-    for name, (_, body) in files.items():
-        (top / name).parent.mkdir(parents=True, exist_ok=True)
-        (top / name).write_bytes(body)
-    try:
-        table = tomllib.loads(files["pyproject.toml"][1].decode()) if "pyproject.toml" in files else {}
-        table = table.get("build-system", {})
-    except ValueError as error:
-        raise UsageError(
-            f"pyproject.toml of {archive.name} can't be read ({error}): choose another version of {entry.name}"
-        ) from None
-    return Source(
-        entry=entry,
-        folder=top,
-        requires=tuple(table.get("requires", _REQUIRES)),
-        backend=table.get("build-backend", _BACKEND),
-        path=tuple(table.get("backend-path", ())),
-    )
+    return Source(entry.name, entry.version, archive)
 
 
 def _compiled(tools: Tools, folder: Path, wanted: Mapping[str, str], upgrade: list[str]) -> str:
@@ -114,20 +74,3 @@ def _compiled(tools: Tools, folder: Path, wanted: Mapping[str, str], upgrade: li
         problem = str(error).replace("requirements.in: ", "", 1).replace("requirements.in", "their build")
         raise UsageError(f"what builds {names} (no wheel for Python {VERSION}) can't be locked: {problem}") from None
     return merge.written(merge.entries((folder / f"{_NAME}.txt").read_text(encoding="utf-8")))
-
-
-def _asked(tools: Tools, sources: list[Source], folder: Path) -> dict[str, str]:
-    """What each build's backend asks for when it is run, with what its pyproject.toml names installed."""
-    packages = folder / "packages"
-    tools.install(folder / f"{_NAME}.txt", packages)
-    asked: dict[str, str] = {}
-    for source in sources:
-        try:
-            found = tools.build_requires(source.folder, source.backend, source.path, packages)
-        except UsageError as error:
-            raise UsageError(
-                f"{source.shown} has only a source, whose own build can't say what it needs ({error}): choose a version that has a wheel, "
-                "or one that builds"
-            ) from None
-        asked |= dict.fromkeys(found, source.shown)
-    return asked

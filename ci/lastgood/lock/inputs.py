@@ -6,75 +6,102 @@ import hashlib
 import importlib.metadata
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lastgood.config.project import REQUIREMENTS
 from lastgood.errors import UsageError
+from lastgood.lock.sources import ENTRY, MADE, Source
+from lastgood.python import requirements
 from lastgood.python.interpreter import VERSION
 
 # Counted up whenever another lock comes from the same inputs.
-RECIPE = 1
+RECIPE = 2
 SOURCE = "requirements.in"
 _TOOLS = ("pip", "pip-tools")
-_INCLUDE = re.compile(r"^\s*(-r|-c|--requirement|--constraint)(?:\s*=\s*|\s+|(?<=-[rc]))(.+?)\s*$")
-_COMMENT = re.compile(r"(^|\s)#.*$")
 _RECORDED = re.compile(r"^# (inputs|content): sha256:([0-9a-f]{64})$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The requirement files by their paths below the project's root, and the sha256 of all inputs."""
+    """The texts of the requirement files by their paths below the project's root, and the sha256 of all that they and the settings mean.
 
-    files: dict[str, bytes]
+    pip-compile begins with `entry`.
+    """
+
+    files: dict[str, str]
     digest: str
+    entry: str = SOURCE
 
 
-def read(root: Path, platforms: Iterable[str], cooldown: int) -> Inputs:
-    """Reads requirements.in below `root` and every file that it includes. `platforms` and `cooldown` (days) are settings of the lock.
+def read(
+    root: Path, platforms: Iterable[str], cooldown: int, source: Source | None = None, output: str = REQUIREMENTS
+) -> Inputs:
+    """Reads the source (requirements.in, unless told) below `root` and every file that it includes, which can't be `output`, the lock.
 
-    Raises UsageError naming file and line for one that can't be read."""
-    source = root / SOURCE
-    if not source.is_file():
-        raise UsageError(f"{source} does not exist: list what the image needs there, one requirement a line")
-    files: dict[str, bytes] = {}
-    waiting = [SOURCE]
+    `platforms` and `cooldown` (days) are settings of the lock. Raises UsageError naming file and line for one that can't be read, or says
+    what it may not (`python.requirements`).
+    """
+    source = source or Source(SOURCE, SOURCE)
+    if not (root / source.name).is_file():
+        raise UsageError(
+            f"{root / source.name} does not exist: list what the image needs there, one requirement a line"
+        )
+    files: dict[str, str] = {}
+    waiting = [(source.entry, False)]
     while waiting:
-        name = waiting.pop()
+        name, constraints = waiting.pop()
+        if name == output:
+            raise UsageError(
+                f"{source.name} is, or includes, {output}, which is the lock that is made from it: name another file for the lock, as "
+                f'file = "requirements.lock.txt" in [tool.lastgood.lock]'
+            )
         if name not in files:
-            files[name] = (root / name).read_bytes()
-            waiting += list(_included(root, name, files[name]))
+            made = source.texts.get(name)
+            files[name] = requirements.text(name, (root / name).read_bytes() if made is None else made)
+            try:
+                waiting += list(_included(root, name, files[name], constraints, source.texts))
+            except UsageError as error:
+                raise UsageError(str(error) if made is None else _told(str(error), name)) from None
     settings = {
         "recipe": RECIPE,
         "python": VERSION,
         "platforms": sorted(platforms),
         "cooldown": cooldown,
         "tools": {tool: importlib.metadata.version(tool) for tool in _TOOLS},
-        "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        "files": {name: requirements.meaning(body) for name, body in files.items()},
     }
-    return Inputs(files, hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest())
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return Inputs(files, digest, source.entry)
 
 
-def _included(root: Path, name: str, content: bytes) -> Iterator[str]:
-    try:
-        lines = content.decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{name} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8") from None
-    for number, line in enumerate(lines, start=1):
-        found = _INCLUDE.match(_COMMENT.sub("", line))
-        if not found:
-            continue
-        where, wanted = f"{name}:{number}", found.group(2)
-        if "://" in wanted:
-            raise UsageError(
-                f"{where} includes an address, whose content the lock could not answer for: keep a copy in the project"
-            )
-        file = (root / name).parent.joinpath(wanted).resolve()
-        if not file.is_relative_to(root.resolve()):
-            raise UsageError(f"{where} includes {wanted}, which lies outside the project: keep a copy in the project")
-        if not file.is_file():
-            raise UsageError(f"{where} includes {wanted}, which does not exist: mend the line or add the file")
-        yield file.relative_to(root.resolve()).as_posix()
+def _included(root: Path, name: str, body: str, constraints: bool, made: Container[str]) -> Iterator[tuple[str, bool]]:
+    """(path below `root`, whether it constrains) of the files that the file `name` includes. Raises UsageError for what it may not say."""
+    for line in requirements.lines(name, body, root):
+        if line.hashes and not constraints:
+            raise UsageError(f"{line.where} names a hash, and the lock takes those of the index: remove it")
+        for option, wanted in line.options:
+            if option not in ("--requirement", "--constraint"):
+                continue
+            if "://" in wanted:
+                raise UsageError(
+                    f"{line.where} includes an address, whose content the lock could not answer for: keep a copy in the project"
+                )
+            file = (root / name).parent.joinpath(wanted).resolve()
+            if not file.is_relative_to(root.resolve()):
+                raise UsageError(
+                    f"{line.where} includes {wanted}, which lies outside the project: keep a copy in the project"
+                )
+            if wanted not in made and not file.is_file():
+                raise UsageError(f"{line.where} includes {wanted}, which does not exist: mend the line or add the file")
+            yield file.relative_to(root.resolve()).as_posix(), constraints or option == "--constraint"
+
+
+def _told(problem: str, name: str) -> str:
+    """What is wrong with a line of a file that was made, said of what the project has."""
+    shown = "also in [tool.lastgood.lock]" if name == ENTRY else name.removesuffix(MADE)
+    return re.sub(rf"^{re.escape(name)}:\d+", shown, problem)
 
 
 def header(digest: str, body: str, builds: str) -> str:
@@ -92,8 +119,8 @@ def header(digest: str, body: str, builds: str) -> str:
 
 
 def content(body: str, builds: str) -> str:
-    """The sha256 of what was compiled, which tells a lock that was edited."""
-    return hashlib.sha256(json.dumps([body, builds]).encode()).hexdigest()
+    """The sha256 of what was compiled, which tells a lock that was edited: its lines, not their endings nor the comments."""
+    return hashlib.sha256(json.dumps([*map(requirements.meaning, (body, builds))]).encode()).hexdigest()
 
 
 def recorded(text: str) -> tuple[str | None, str | None, str]:

@@ -1,19 +1,20 @@
-"""The Python lock: requirements.in → requirements.txt by pip-compile, run by the Python that the image has, for its platforms."""
+"""The Python lock: requirements.in, or another source, → requirements.txt by pip-compile, run by the image's Python for its platforms."""
 
 from __future__ import annotations
 
 import difflib
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from lastgood.config.project import BUILDS, REQUIREMENTS, Project
+from lastgood.config.project import BUILDS, LockSettings, Project
+from lastgood.debian.stages import Stages
 from lastgood.errors import Refused, UsageError
-from lastgood.lock import inputs
+from lastgood.lock import inputs, sources
 from lastgood.lock.inputs import Inputs
-from lastgood.python import merge
-from lastgood.python.interpreter import Python
+from lastgood.lock.sources import Source
+from lastgood.python import merge, requirements
 
 
 @dataclass(frozen=True)
@@ -31,62 +32,78 @@ class PythonLock:
     root: Path
     platforms: tuple[str, ...]
     cooldown: int = 0
+    settings: LockSettings = field(default_factory=LockSettings)
 
     @classmethod
     def of(cls, project: Project) -> PythonLock:
         """The lock of a project."""
-        return cls(project.root, tuple(project.image.platforms), project.lock.cooldown)
+        return cls(project.root, tuple(project.image.platforms), project.lock.cooldown, project.lock)
+
+    @property
+    def file(self) -> str:
+        """The lock's name below the root."""
+        return self.settings.file
+
+    def source(self) -> Source:
+        """What the project names as the source of its lock. Raises UsageError where it can't be read."""
+        one = self.settings
+        return sources.read(self.root, one.source, one.extras, one.groups, one.also)
+
+    def own(self) -> bool:
+        """Whether the lock's file is not there, or was written by us."""
+        text = _text(self.root / self.file)
+        return not text or inputs.recorded(text)[0] is not None
 
     def read(self) -> Compiled:
         """What the project has; empty texts where there is none."""
-        return Compiled(_text(self.root / REQUIREMENTS), _text(self.root / BUILDS))
+        return Compiled(_text(self.root / self.file), _text(self.root / BUILDS))
 
     def write(self, after: Compiled) -> None:
         """Writes both files, the lock last: until then its hash does not fit, which a check sees."""
         _write(self.root / BUILDS, after.builds)
-        _write(self.root / REQUIREMENTS, after.lock)
+        _write(self.root / self.file, after.lock)
 
     def inputs(self) -> Inputs:
         """What the lock is made from. Raises UsageError for an input that can't be read."""
-        return inputs.read(self.root, self.platforms, self.cooldown)
+        return inputs.read(self.root, self.platforms, self.cooldown, self.source(), self.file)
 
     def check(self) -> None:
-        """Raises Refused where requirements.txt is not what its inputs compile to, by the hashes in its header."""
+        """Raises Refused where the lock is not what its inputs compile to, by the hashes in its header."""
         now = self._existing()
         digest, content, body = inputs.recorded(now.lock)
         if digest is None or content is None:
-            raise Refused(f"{REQUIREMENTS} does not say what it was made from: run `lastgood lock` and commit it")
+            raise Refused(f"{self.file} does not say what it was made from: run `lastgood lock` and commit it")
         if digest != self.inputs().digest:
             raise Refused(
-                f"{REQUIREMENTS} is stale: {inputs.SOURCE}, a file it includes, or the settings of the lock changed since; run "
+                f"{self.file} is stale: {self.settings.source}, a file it includes, or the settings of the lock changed since; run "
                 "`lastgood lock` and commit it"
             )
         if content != inputs.content(body, now.builds):
-            edited = f"{REQUIREMENTS} or {BUILDS}"
+            edited = f"{self.file} or {BUILDS}"
             raise Refused(f"{edited} was edited or merged by hand: run `lastgood lock`, which mends it, and commit it")
 
-    def prove(self, python: Python) -> None:
-        """Compiles anew by `python`, with no hash taken over from the lock: each must be one that the index has of that version.
+    def prove(self, stages: Stages) -> None:
+        """Compiles anew by the Python of `stages`, with no hash taken over from the lock: each must be one that the index has of it.
 
-        Raises Refused, with the difference, where requirements.txt is not that. A file that was added at the index since is none.
+        Raises Refused, with the difference, where the lock is not that. A file that was added at the index since is none.
         """
         now = self._existing()
-        after = self.compiled(python, frozenset(), hashes=False)
-        for name, old, new in ((REQUIREMENTS, now.lock, after.lock), (BUILDS, now.builds, after.builds)):
+        after = self.compiled(stages, frozenset(), hashes=False)
+        for name, old, new in ((self.file, now.lock, after.lock), (BUILDS, now.builds, after.builds)):
             invented = _invented(old, new)
             if invented:
                 raise Refused(
                     f"{name}: {invented}, which no file of it at the index has: find out who wrote it, restore the file from git, and run "
                     "`lastgood lock`"
                 )
-        if _bare(after.lock) != _bare(now.lock) or _bare(after.builds) != _bare(now.builds):
+        if (_bare(after.lock), _bare(after.builds)) != (_bare(now.lock), _bare(now.builds)):
             raise Refused(
-                f"{REQUIREMENTS} is stale: run `lastgood lock` and commit it; the difference is\n{_difference(now, after)}"
+                f"{self.file} is stale: run `lastgood lock` and commit it; the difference is\n{_difference(self.file, now, after)}"
             )
         self.check()
 
-    def compiled(self, python: Python, upgrade: frozenset[str] | None, *, hashes: bool = True) -> Compiled:
-        """What the inputs compile to by `python`, for every platform of the image; nothing is written to the project.
+    def compiled(self, stages: Stages, upgrade: frozenset[str] | None, *, hashes: bool = True) -> Compiled:
+        """What the inputs compile to by the Python of `stages`, for every platform of the image; nothing is written to the project.
 
         Versions that still fit stay, but for those of the requirements (normalised names) in `upgrade` (None: all), and so do their hashes,
         unless `hashes` is false: then all come from the index. Raises UsageError for a requirement that does not exist or fit, or an index
@@ -94,6 +111,7 @@ class PythonLock:
         """
         from lastgood import parallel, platform
         from lastgood.lock import builds
+        from lastgood.python.compiling import Compiler
         from lastgood.python.pip_compile import Tools
 
         found = self.inputs()
@@ -106,29 +124,36 @@ class PythonLock:
         flags = [f"--upgrade-package={name}" for name in sorted(upgrade or ())]
         with tempfile.TemporaryDirectory(prefix="lastgood-lock-") as name:
             work = Path(name)
-            tools = Tools(python, work, self.cooldown)
+            tools = Tools(Compiler(stages, self.root / BUILDS), work, self.cooldown)
 
             def compile_for(one: str) -> str:
                 # Compiled under its own name in an empty folder, so that the comments (“via -r requirements.in”) name no path of a machine.
                 folder = work / one.replace("/", "-")
                 for path, content in found.files.items():
                     (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                    (folder / path).write_bytes(content)
+                    (folder / path).write_text(content, encoding="utf-8")
+                (folder / self.file).parent.mkdir(parents=True, exist_ok=True)
                 if existing and upgrade is not None:
                     kept = merge.written(merge.of_platform(existing, platform.ALL[one]))
-                    (folder / REQUIREMENTS).write_text(kept, encoding="utf-8")
-                tools.compile(folder, platform.ALL[one], [*flags, "--output-file", REQUIREMENTS, inputs.SOURCE])
-                return (folder / REQUIREMENTS).read_text(encoding="utf-8")
+                    (folder / self.file).write_text(kept, encoding="utf-8")
+                try:
+                    tools.compile(folder, platform.ALL[one], [*flags, "--output-file", self.file, found.entry])
+                except UsageError as error:
+                    raise UsageError(_named(str(error), self.settings)) from None
+                return sources.told((folder / self.file).read_text(encoding="utf-8"))
 
             names = self.platforms
             texts = dict(zip(names, parallel.each(compile_for, names, len(names)), strict=True))
             body = merge.merged(texts)
-            _no_secrets(body)
+            try:
+                requirements.locked(self.file, body)
+            except UsageError as error:
+                raise UsageError(_named(str(error), self.settings)) from None
             build_text = builds.lock(tools, texts, kept_builds, work, flags)
         return Compiled(inputs.header(found.digest, body, build_text) + body, build_text)
 
     def _existing(self) -> Compiled:
-        target = self.root / REQUIREMENTS
+        target = self.root / self.file
         if not target.is_file():
             raise Refused(f"{target} does not exist: run `lastgood lock` and commit it")
         return self.read()
@@ -147,32 +172,24 @@ def _invented(old: str, new: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """A lock without its header, and without hashes, which `_invented` has compared: the index may have more of them by now."""
-    body = inputs.recorded(text)[2] if text else ""
-    return re.sub(r"(?: \\\n    --hash=sha256:[0-9a-f]{64})+$", "", body, flags=re.MULTILINE)
+    """What a lock means, without hashes, which `_invented` has compared: the index may have more of them by now."""
+    return re.sub(r" --hash=sha256:[0-9a-f]{64}", "", requirements.meaning(text))
 
 
-def _difference(before: Compiled, after: Compiled) -> str:
+def _difference(file: str, before: Compiled, after: Compiled) -> str:
     lines: list[str] = []
-    for name, old, new in ((REQUIREMENTS, before.lock, after.lock), (BUILDS, before.builds, after.builds)):
+    for name, old, new in ((file, before.lock, after.lock), (BUILDS, before.builds, after.builds)):
         lines += difflib.unified_diff(old.splitlines(), new.splitlines(), name, "as compiled", lineterm="", n=1)
     return "\n".join(lines[:60])
 
 
-def _no_secrets(body: str) -> None:
-    from lastgood.report.text import masked, names_user
-
-    for line in body.splitlines():
-        if names_user(line):
-            named = masked(line).removesuffix("\\").strip()
-            raise UsageError(
-                f"{inputs.SOURCE} asks for {named} by an address that holds a user or password, which would stand in the lock: leave them "
-                "out (pip reads them from netrc or its keyring)"
-            )
+def _named(text: str, settings: LockSettings) -> str:
+    """An error of pip-compile with the project's own names of its files."""
+    return text.replace("requirements.in", settings.source).replace("requirements.txt", settings.file)
 
 
 def _text(file: Path) -> str:
-    return file.read_text(encoding="utf-8") if file.is_file() else ""
+    return requirements.text(file.name, file.read_bytes()) if file.is_file() else ""
 
 
 def _write(file: Path, text: str) -> None:

@@ -25,15 +25,16 @@ from lastgood.debian import contents, mirror
 from lastgood.debian.stages import Stages
 from lastgood.errors import UsageError
 from lastgood.platform import Platform, native
-from lastgood.python import fetch
+from lastgood.python import engine, fetch, locked
 from lastgood.python.interpreter import VERSION
-from lastgood.python.sources import Source, unpack
+from lastgood.python.sources import Files, Source, unpack
 
 RECIPE = 1
 _ROOT = "/build"
 _EPOCH = "315532800"  # 1980-01-01, the first time that a zip can hold
 _USER = 65532
-_SHELL = f"""set -e
+# What it takes to build is installed beside the source; what is done with both follows.
+_SET_UP = f"""set -e
 cd {_ROOT}
 python=/usr/bin/python{VERSION}
 export PYTHONPATH={_ROOT}/tools
@@ -42,8 +43,8 @@ for one in requirements/*.whl; do [ ! -e "$one" ] || (
     $python -m pip install --quiet --no-index --no-compile --no-deps --target env "$one"
 ); done
 export PYTHONPATH={_ROOT}/tools:{_ROOT}/env PATH={_ROOT}/bin:{_ROOT}/env/bin:/usr/bin
-exec $python -m pip wheel --no-index --no-deps --no-build-isolation --no-cache-dir -v -w out ./source
 """
+_WHEEL = "exec $python -m pip wheel --no-index --no-deps --no-build-isolation --no-cache-dir -v -w out ./source\n"
 # Debian's pg_config is written in Perl, tells of the machine it runs on, and is all that stops libpq from being compiled against.
 _PG_CONFIG = """#!/bin/sh
 for wanted in "$@"; do case $wanted in
@@ -71,7 +72,7 @@ class Compiler:
             native().name,
             self.stages.key("compiler", platform),
             _sha256(self.lock) if self.lock.is_file() else "",
-            hashlib.sha256(json.dumps([_SHELL, _PG_CONFIG, environment(platform)]).encode()).hexdigest(),
+            hashlib.sha256(json.dumps([_SET_UP + _WHEEL, _PG_CONFIG, environment(platform)]).encode()).hexdigest(),
             importlib.metadata.version("pip"),
         ]
 
@@ -89,8 +90,14 @@ class Compiler:
                     "locks what that takes, does not exist: run `lastgood lock`"
                 )
             unpacked = unpack(source)
-            with _engine(source, platform) as client:
-                body = self._compiled(client, platform, source, unpacked)
+            body = self.run(
+                platform,
+                source,
+                unpacked,
+                sorted(_tools(self.lock).glob("*.whl")),
+                _WHEEL,
+                lambda output: explain(output, source, platform, self.holders),
+            )
             made = _only_wheel(body, source)
             (folder / made[0]).write_bytes(normalised(made[1]))
 
@@ -102,50 +109,50 @@ class Compiler:
 
     def image(self, client: Any, platform: Platform) -> str:
         """The tag of the engine's image of the compiler stage, made where the engine does not have it."""
-        from docker.errors import ImageNotFound
 
-        tag = self.stages.key("compiler", platform)[:12]
-        with contextlib.suppress(ImageNotFound):
-            client.images.get(f"lastgood-compiler:{tag}")
-            return f"lastgood-compiler:{tag}"
-        root = self.stages.compiler(platform)
-        with tempfile.TemporaryDirectory(dir=store.cache(), prefix="compiler-") as scratch:
-            archive = Path(scratch) / "root.tar"
-            tar.write([(root, "")], archive)
-            with archive.open("rb") as file:
-                chunks = iter(lambda: file.read(1 << 20), b"")
-                client.api.import_image_from_data(
-                    chunks, repository="lastgood-compiler", tag=tag, changes=["LABEL lastgood.compiler=1"]
-                )
-        return f"lastgood-compiler:{tag}"
+        def archive() -> Iterator[bytes]:
+            with tempfile.TemporaryDirectory(dir=store.cache(), prefix="compiler-") as scratch:
+                file = Path(scratch) / "root.tar"
+                tar.write([(self.stages.compiler(platform), "")], file)
+                with file.open("rb") as opened:
+                    yield from iter(lambda: opened.read(1 << 20), b"")
 
-    def _compiled(
-        self, client: Any, platform: Platform, source: Source, unpacked: dict[str, tuple[int, bytes]]
+        return engine.image(client, "compiler", self.stages.key("compiler", platform)[:12], archive)
+
+    def run(
+        self,
+        platform: Platform,
+        source: Source,
+        files: Files,
+        wheels: Iterable[Path],
+        command: str,
+        said: Callable[[str], str],
     ) -> bytes:
-        """Runs the container; returns the tar of its folder `out`."""
+        """Runs a line of shell in the container, beside `source`, whose files are `files`, with `wheels` installed.
+
+        Returns the tar of its folder `out`. Raises UsageError with what `said` makes of the output, and where no engine answers.
+        """
         from docker.errors import DockerException
 
-        try:
-            container = client.containers.create(
-                self.image(client, platform), ["/usr/bin/dash", f"{_ROOT}/compile"], network_mode="none", user=f"{_USER}:{_USER}",
-                environment=environment(platform), working_dir="/", cap_drop=["ALL"], security_opt=["no-new-privileges"],
-                labels={"lastgood.compile": source.name},
-            )  # fmt: skip
+        with _engine(source, platform) as client:
             try:
-                container.put_archive("/", _context(self.lock, platform, unpacked))
-                container.start()
-                status = container.wait()["StatusCode"]
-                if status:
-                    output = container.logs().decode(errors="replace")
-                    raise UsageError(explain(output, source, platform, self.holders))
-                chunks, _ = container.get_archive(f"{_ROOT}/out")
-                return _gathered(chunks, source)
-            finally:
-                container.remove(force=True, v=True)
-        except DockerException as error:
-            raise UsageError(
-                f"the Docker engine did not compile {source.name}: {error}; see `lastgood doctor`"
-            ) from None
+                container = client.containers.create(
+                    self.image(client, platform), ["/usr/bin/dash", f"{_ROOT}/compile"], user=f"{_USER}:{_USER}", working_dir="/",
+                    environment=environment(platform), labels={"lastgood.compile": source.name}, **engine.ALONE,
+                )  # fmt: skip
+                try:
+                    container.put_archive("/", _context(platform, files, wheels, command))
+                    container.start()
+                    if container.wait()["StatusCode"]:
+                        raise UsageError(said(container.logs().decode(errors="replace")))
+                    chunks, _ = container.get_archive(f"{_ROOT}/out")
+                    return _gathered(chunks, source)
+                finally:
+                    container.remove(force=True, v=True)
+            except DockerException as error:
+                raise UsageError(
+                    f"the Docker engine did not compile {source.name}: {error}; see `lastgood doctor`"
+                ) from None
 
     def holders(self, header: str, platform: Platform) -> str:
         """The Debian packages that hold a header, as words, or nothing where Debian's index can't be asked."""
@@ -189,34 +196,26 @@ def _sha256(file: Path) -> str:
 
 @contextlib.contextmanager
 def _engine(source: Source, platform: Platform) -> Iterator[Any]:
-    import docker.client
-    from docker.errors import DockerException
-
-    client = None
-    try:
-        client = docker.client.from_env(timeout=1800)
-        client.ping()
-    except DockerException:
-        if client:
-            client.close()
+    client = engine.connect(1800)
+    if client is None:
         raise UsageError(
             f"{source.name} {source.version} has no wheel for Python {VERSION} on {platform.name} and must be compiled, "
             "for which a Docker engine is needed, and none answers: start one (`lastgood doctor` says how), or choose a version that has a "
             "wheel"
-        ) from None
+        )
     with contextlib.closing(client):
         yield client
 
 
-def _context(lock: Path, platform: Platform, unpacked: dict[str, tuple[int, bytes]]) -> bytes:
+def _context(platform: Platform, unpacked: Files, wheels: Iterable[Path], command: str) -> bytes:
     """The tar of the container's folder: the tools, what it takes to build, the source, all at fixed paths."""
-    files: dict[str, tuple[int, bytes]] = {f"source/{name}": entry for name, entry in unpacked.items()}
-    files["compile"] = (0o755, _SHELL.encode())
+    files = {f"source/{name}": entry for name, entry in unpacked.items()}
+    files["compile"] = (0o755, (_SET_UP + command).encode())
     files["bin/pg_config"] = (0o755, _PG_CONFIG.replace("TRIPLET", platform.triplet).encode())
     for file in importlib.metadata.files("pip") or ():
         if file.parts[0].startswith("pip") and file.suffix != ".pyc":
             files[f"tools/{file.as_posix()}"] = (0o644, Path(str(file.locate())).read_bytes())
-    for wheel_file in sorted(_tools(lock).glob("*.whl")):
+    for wheel_file in wheels:
         files[f"requirements/{wheel_file.name}"] = (0o644, wheel_file.read_bytes())
     names = dict.fromkeys(
         parent.as_posix()
@@ -245,7 +244,7 @@ def _tools(lock: Path) -> Path:
     """The wheels of the build requirements, for this machine's platform."""
 
     def make(folder: Path) -> None:
-        left = fetch.download(lock, native(), folder)
+        left = fetch.download(lock, locked.read(lock, native()), native(), folder)
         if left:
             raise UsageError(
                 f"{left[0].name}, which it takes to build, has no wheel itself: choose another version of it in {lock}"
@@ -264,12 +263,17 @@ def _gathered(chunks: Iterable[bytes], source: Source) -> bytes:
     return body.getvalue()
 
 
-def _only_wheel(body: bytes, source: Source) -> tuple[str, bytes]:
+def files(body: bytes) -> Files:
+    """{path below it: (mode, content)} of the files in the tar of `out`; nothing else counts that a source's own code leaves there."""
     with tarfile.open(fileobj=io.BytesIO(body)) as archive:
-        for member in archive:
-            opened = archive.extractfile(member) if member.isfile() and member.name.endswith(".whl") else None
-            if opened is not None:
-                return PurePosixPath(member.name).name, opened.read()
+        found = ((member, archive.extractfile(member)) for member in archive if member.isfile())
+        return {member.name.partition("/")[2]: (member.mode, opened.read()) for member, opened in found if opened}
+
+
+def _only_wheel(body: bytes, source: Source) -> tuple[str, bytes]:
+    for name, (_, content) in files(body).items():
+        if name.endswith(".whl"):
+            return PurePosixPath(name).name, content
     raise UsageError(f"{source.name} {source.version} was built, and left no wheel: choose another version of it")
 
 
@@ -306,6 +310,14 @@ def explain(output: str, source: Source, platform: Platform, holders: Callable[[
     library = re.search(r"cannot find -l([\w.+-]+)", output)
     if library:
         return f"{what}: the library {library.group(1)} is missing; add its Debian -dev package to build-packages in [tool.lastgood.image]"
+    cause = first_error(output)
+    if "No module named" in cause or "BackendUnavailable" in cause:
+        return f"{what}: {cause}; run `lastgood lock`, which locks what it takes to build, and if it is still missing tell its authors"
+    return f"{what}: {cause}; mend what it needs (build-packages in [tool.lastgood.image]), or choose a version that has a wheel"
+
+
+def first_error(output: str) -> str:
+    """The line that says what went wrong in the container."""
     lines = [line.strip() for line in output.splitlines()]
     error = next((line for line in lines if re.match(r"\S+:\d+(:\d+)?: (fatal )?error: ", line)), None)
     error = error or next(
@@ -315,7 +327,4 @@ def explain(output: str, source: Source, platform: Platform, holders: Callable[[
     linking = r"(?:\S*/ld(?:\.\w+)?: )?.*(?:undefined reference to|relocation \S+ against|undefined symbol: |DSO missing from)"
     error = next((line for line in lines if re.match(linking, line)), None) or error
     error = error or next((line for line in reversed(lines) if re.match(r"(error|ERROR): ", line)), None)
-    cause = (error or ([line for line in lines if line] or ["it said nothing"])[-1]).replace(f"{_ROOT}/source/", "")
-    if "No module named" in cause or "BackendUnavailable" in cause:
-        return f"{what}: {cause}; run `lastgood lock`, which locks what it takes to build, and if it is still missing tell its authors"
-    return f"{what}: {cause}; mend what it needs (build-packages in [tool.lastgood.image]), or choose a version that has a wheel"
+    return (error or ([line for line in lines if line] or ["it said nothing"])[-1]).replace(f"{_ROOT}/source/", "")

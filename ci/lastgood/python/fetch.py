@@ -10,8 +10,6 @@ import json
 import os
 import re
 import subprocess
-import sys
-import urllib.parse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,14 +17,12 @@ from packaging.utils import canonicalize_name
 
 from lastgood.errors import UsageError
 from lastgood.platform import Platform
-from lastgood.python import locked
+from lastgood.python import indexes
 from lastgood.python.interpreter import VERSION
 from lastgood.python.locked import Locked
 from lastgood.python.sources import Source
 from lastgood.report.text import masked
 
-# Isolated: the folder that the command is called in is a project's, and may hold a pip.py.
-_PYTHON = (sys.executable, "-I", "-W", "ignore")
 _NO_MATCH = r"No matching distribution found for ([^\s(]+)"
 
 # Brings the source distribution of one release, found as pip finds it: pip's own command would run its code to read its metadata.
@@ -54,13 +50,12 @@ print(json.dumps(answer))
 """
 
 
-def download(lock: Path, platform: Platform, wheels: Path) -> list[Source]:
-    """Fetches the wheels into the folder, and for what has none its source distribution, which is returned."""
+def download(lock: Path, named: Sequence[Locked], platform: Platform, wheels: Path) -> list[Source]:
+    """Fetches what `lock` names for `platform` into the folder: wheels, and for what has none, or shall not come as one, its source
+    distribution, which is returned.
+    """
     wheels.mkdir(parents=True, exist_ok=True)
-    named = locked.read(lock, platform)
-    for each in named:
-        _check(each, lock)
-    sources: list[Locked] = []
+    sources = [one for one in named if one.from_source and not one.requirement.url]
     while True:
         wanted = [one for one in named if one not in sources]
         if not wanted:
@@ -85,7 +80,7 @@ def download(lock: Path, platform: Platform, wheels: Path) -> list[Source]:
         output = done.stderr + done.stdout
         lacking = re.search(_NO_MATCH, output)
         name = canonicalize_name(re.split(r"[=<>!~\[]", lacking.group(1))[0]) if lacking else ""
-        one = next((one for one in wanted if one.requirement and canonicalize_name(one.requirement.name) == name), None)
+        one = next((one for one in wanted if one.name == name), None)
         if one is None or not one.version or not one.hashes or "WARNING: Retrying" in output:
             _clear(wheels)
             raise UsageError(explain(output.replace(str(file), str(lock)), lock, platform))
@@ -97,28 +92,15 @@ def download(lock: Path, platform: Platform, wheels: Path) -> list[Source]:
         raise
 
 
-def _check(one: Locked, lock: Path) -> None:
-    """Raises UsageError for what pip would take from an address or a path, and build to read its metadata: that runs its code here."""
-    if one.requirement is None:
-        raise UsageError(f"{lock.name} holds a line that is no requirement ({one.line!r}): run `lastgood lock`")
-    address = one.requirement.url
-    if address and not urllib.parse.urlsplit(address).path.endswith(".whl"):
-        raise UsageError(
-            f"{lock.name} names {one.requirement.name} by the address of a source ({masked(address)}), whose code would run while it is "
-            "fetched: name a wheel, or a version that an index has, in requirements.in, and run `lastgood lock`"
-        )
-
-
 def _clear(folder: Path) -> None:
     for file in folder.iterdir():
         file.unlink()
 
 
 def _source(one: Locked, lock: Path, platform: Platform, folder: Path) -> Source:
-    assert one.requirement is not None
-    name = canonicalize_name(one.requirement.name)
+    name = one.name
     given = json.dumps([name, one.version, one.hashes, str(folder)])
-    command = [*_PYTHON, "-c", _SDIST]
+    command = [*indexes.PYTHON, "-c", _SDIST]
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, env=_environment())
     if done.returncode:
         raise UsageError(explain(done.stderr + done.stdout, lock, platform))
@@ -138,12 +120,12 @@ def target(platform: Platform) -> Iterator[str]:
 
 
 def _environment() -> dict[str, str]:
-    return os.environ | {"PIP_NO_COLOR": "1"}
+    return indexes.settings() | {"PATH": os.environ.get("PATH", os.defpath), "PIP_NO_COLOR": "1"}
 
 
 def pip(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Runs this machine's pip, with its own settings."""
-    command = [*_PYTHON, "-m", "pip", "--no-input", "--disable-pip-version-check", *arguments]
+    """Runs this machine's pip, with what its settings say of indexes."""
+    command = [*indexes.PYTHON, "-m", "pip", "--no-input", "--disable-pip-version-check", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
 
 

@@ -10,30 +10,27 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from lastgood.cache import store
 from lastgood.errors import UsageError
-from lastgood.python.interpreter import DIST_PACKAGES, Python
+from lastgood.python.contained import Contained
+from lastgood.python.interpreter import DIST_PACKAGES
 
-# Modules by distribution on standard input, as JSON; lines of JSON [module, error or null] on standard output. The parent prepares Django
-# once and forks for each distribution. A child that dies is followed by one that begins behind the module it died of.
+# Modules by distribution in the file that argv names, as JSON; lines of JSON [module, error or null] on standard output. The parent
+# prepares Django once and forks for each distribution. A child that dies is followed by one that begins behind the module it died of.
 _IMPORT = """
 import faulthandler, importlib, io, json, os, signal, sys, warnings
 warnings.simplefilter("ignore")
-work = json.load(sys.stdin)
+with open(sys.argv[1]) as file:
+    work = json.load(file)
 out = os.dup(1)
 null = os.open(os.devnull, os.O_RDWR)
 for number in (0, 1, 2):
     os.dup2(null, number)
 sys.argv = ["python"]
-try:
-    import ctypes.util
-    ctypes.util.find_library = lambda name: None  # what it says in an image, which has no ldconfig and no compiler to ask
-except ImportError:
-    pass
 
 def forked(function):
     read, write = os.pipe()
@@ -139,7 +136,7 @@ def modules(names: Mapping[str, str]) -> dict[str, list[str]]:
     return {owner: sorted(of_it) for owner, of_it in sorted(found.items())}
 
 
-def survey(tree: Path, python: Python, by_owner: Mapping[str, list[str]]) -> dict[str, str | None]:
+def survey(tree: Path, python: Contained, by_owner: Mapping[str, list[str]]) -> dict[str, str | None]:
     """{module: None, or the error of importing it} by `python` from `tree`. The distributions are shared out over the cores."""
     count = max(1, os.cpu_count() or 1)
     shares: list[list[list[str]]] = [[] for _ in range(count)]
@@ -159,21 +156,25 @@ def survey(tree: Path, python: Python, by_owner: Mapping[str, list[str]]) -> dic
 
     def work(share: list[list[str]]) -> list[tuple[str, str | None]]:
         given = {"modules": share, "django": (top / "django").is_dir(), "applications": applications}
-        with tempfile.TemporaryDirectory(prefix="lastgood-imports-") as home:
-            environment = {"PYTHONPATH": str(top), "HOME": home, "TMPDIR": home, "AWS_EC2_METADATA_DISABLED": "true"}
-            done = python.run(["-c", _IMPORT], environment=environment, cwd=Path(home), given=json.dumps(given))
+        with store.workspace(store.cache() / "work", "imports-") as home:
+            (home / "given.json").write_text(json.dumps(given), encoding="utf-8")
+            environment = {"TMPDIR": str(home), "AWS_EC2_METADATA_DISABLED": "true"}
+            done = python.run(_IMPORT, [str(home / "given.json")], environment=environment, folder=home, packages=top)
         if done.returncode:
             lines = (done.stderr.strip() or "it said nothing").splitlines()
             raise UsageError(f"the image's Python can't import what is installed: {lines[-1]}; see `lastgood doctor`")
         return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
     with ThreadPoolExecutor(count) as pool:
-        return {
-            name: error for answers in pool.map(work, [share for share in shares if share]) for name, error in answers
-        }
+        try:
+            answers = [*pool.map(work, [share for share in shares if share])]
+        except BaseException:
+            python.end()  # interrupted, we do not wait for them
+            raise
+    return {name: error for answer in answers for name, error in answer}
 
 
-def prove(origin: Path, tree: Path, python: Python, by_owner: Mapping[str, list[str]]) -> dict[str, str]:
+def prove(origin: Path, tree: Path, python: Contained, by_owner: Mapping[str, list[str]]) -> dict[str, str]:
     """Raises UsageError unless each module that `python` imports from `origin` can be imported from `tree`, what is left of it.
 
     Returns {module: error} of those that can be imported from neither.
@@ -208,6 +209,32 @@ def check(before: Mapping[str, str | None], after: Mapping[str, str | None], by_
             f"{name} of {owners[name]} can't be imported once the image is trimmed ({short}): add {json.dumps(advice)} to keep in "
             "[tool.lastgood.image] and build again"
         )
+
+
+# What a module says that wants a project's settings, which the proof does not have.
+_UNCONFIGURED = re.compile(r"ImproperlyConfigured|AppRegistryNotReady|INSTALLED_APPS|SETTINGS")
+
+
+def unimportable(failed: Mapping[str, str], by_owner: Mapping[str, list[str]]) -> list[str]:
+    """A sentence for each distribution that can't be imported by its own name, of {module: error} of what fails."""
+    said = []
+    for owner, names in by_owner.items():
+        broken = [
+            name for name in names if "." not in name and name in failed and not _UNCONFIGURED.search(failed[name])
+        ]
+        if broken:
+            error = re.sub(rf"[^\s'\"]*/{re.escape(DIST_PACKAGES)}/", "", failed[broken[0]].splitlines()[0])[:300]
+            advice = (
+                "add the Debian package that has the library to packages in [tool.lastgood.image]"
+                if re.search(r"OSError|cannot (load|open)|\.so\b|librar", error)
+                else "add what it asks for to requirements.in"
+                if "ModuleNotFoundError" in error
+                else "see whether your project imports it"
+            )
+            said.append(
+                f"{broken[0]} of {owner.removeprefix('python:')} can't be imported in the image ({error}): {advice}"
+            )
+    return said
 
 
 def missing(before: Mapping[str, str | None], names: Mapping[str, str]) -> list[str]:

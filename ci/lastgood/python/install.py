@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import stat
 import zipfile
+from collections.abc import Sequence
+from email.message import Message
+from email.parser import BytesHeaderParser
 from pathlib import Path, PurePosixPath
+
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from lastgood import limits
 from lastgood.debian.unpack import leaves
 from lastgood.errors import UsageError
 from lastgood.platform import Platform
-from lastgood.python import fetch
+from lastgood.python import fetch, locked
 from lastgood.python.compiling import Compiler
+from lastgood.python.locked import Locked
 from lastgood.report.text import readable
 
 
@@ -20,7 +27,8 @@ def install(lock: Path, compiler: Compiler, platform: Platform, wheels: Path, ta
 
     Raises UsageError for what can't be fetched, is not what the lock names, does not compile, or would leave `target`.
     """
-    for source in fetch.download(lock, platform, wheels):
+    named = locked.read(lock, platform, compiler.stages.python(platform))
+    for source in fetch.download(lock, named, platform, wheels):
         compiler.wheel(platform, source, wheels)
         source.file.unlink()
     files = sorted(wheels.glob("*.whl"))
@@ -30,6 +38,37 @@ def install(lock: Path, compiler: Compiler, platform: Platform, wheels: Path, ta
     done = fetch.pip([*arguments, *fetch.target(platform), *map(str, files)] if files else ["--version"])
     if done.returncode:
         raise UsageError(fetch.explain(done.stderr + done.stdout, lock, platform))
+    prove(lock, named, target)
+
+
+def prove(lock: Path, named: Sequence[Locked], target: Path) -> None:
+    """Raises UsageError unless just the distributions that `lock` names are installed in `target`, in the versions that it names."""
+    there = {}
+    for info in sorted(target.glob("*.dist-info")):
+        facts = metadata(info)
+        there[str(canonicalize_name(facts["Name"] or info.name.split("-")[0]))] = facts["Version"] or ""
+    wanted = {one.name: one.version for one in named}
+    for name, version in wanted.items():
+        if name not in there:
+            raise UsageError(
+                f"{lock.name} names {name}, and what the index gave for it is not that: find out what it is, and run `lastgood lock`"
+            )
+        if version and Version(version) != Version(there[name]):
+            raise UsageError(
+                f"{lock.name} names {name} {version}, and what the index gave for it says that it is {there[name]}: find out why, and run "
+                "`lastgood lock`"
+            )
+    more = sorted(there.keys() - wanted.keys())
+    if more:
+        raise UsageError(
+            f"{more[0]} was installed, and {lock.name} does not name it: find out why, and run `lastgood lock`"
+        )
+
+
+def metadata(info: Path) -> Message:
+    """The headers of a distribution's METADATA; none where it has no such file."""
+    file = info / "METADATA"
+    return BytesHeaderParser().parsebytes(file.read_bytes() if file.is_file() else b"")
 
 
 def check(wheel: Path) -> None:

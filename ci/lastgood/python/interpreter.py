@@ -13,7 +13,16 @@ from lastgood.cache import store
 VERSION = "3.13"
 STDLIB = f"usr/lib/python{VERSION}"
 DIST_PACKAGES = f"usr/local/lib/python{VERSION}/dist-packages"
-_ALWAYS = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+ALWAYS = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+# The lines of a .pth file run with what they bind, so in a function.
+_PACKAGES = """\
+def _packages(folder):
+    import os, site
+    site.addsitedir(folder)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), folder]))
+_packages({})
+del _packages
+"""
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ class Python:
         """
         return subprocess.run(
             [str(self.program), "-P", *arguments],
-            env=_ALWAYS | dict(environment),
+            env=ALWAYS | dict(environment),
             cwd=cwd,
             input=given,
             stdin=subprocess.DEVNULL if given is None else None,
@@ -71,3 +80,11 @@ class Python:
             text=True,
             check=False,
         )
+
+
+def with_packages(program: str, folder: Path) -> str:
+    """`program` as one that finds what is installed in `folder` as it would in the image: behind the standard library, with `.pth` files.
+
+    What it starts finds the modules.
+    """
+    return f"{_PACKAGES.format(repr(str(folder)))}\n{program}"

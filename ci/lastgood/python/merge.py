@@ -67,7 +67,8 @@ def merged(texts: Mapping[str, str]) -> str:
     if len(texts) == 1:
         return next(iter(texts.values()))
     compiled = {name: {entry.name: entry for entry in entries(text)} for name, text in texts.items()}
-    lines: list[str] = []
+    options = {line for text in texts.values() for line in text.splitlines() if line.startswith("--")}
+    lines = [f"{line}\n" for line in sorted(options)]
     for name in sorted({one for table in compiled.values() for one in table}):
         variants = {platform: table[name] for platform, table in compiled.items() if name in table}
         kinds = {(entry.spec, entry.marker, entry.hashes) for entry in variants.values()}

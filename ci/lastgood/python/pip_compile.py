@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from packaging.utils import canonicalize_name
 
 from lastgood import platform
 from lastgood.cache import store
 from lastgood.errors import UsageError
+from lastgood.python import indexes, metadata, requirements
+from lastgood.python.compiling import Compiler
 from lastgood.python.interpreter import VERSION, Python
 from lastgood.report.text import masked
 
@@ -29,36 +34,55 @@ _machine = os.environ["LASTGOOD_MACHINE"]
 _uname = os.uname
 os.uname = lambda: os.uname_result((*_uname()[:4], _machine))
 """
-# Asks pip's own finder, with its own settings, which of the locked versions have no file that runs here as it is, and fetches the source
-# of those by pip's own session. Nothing of it is run: `pip download` would build.
+# Asks pip's own finder which of the locked versions have no file that runs here as it is, and fetches the source of those by pip's own
+# session. Nothing of it is run: `pip download` would build. And it says of which names two indexes have files that are not the same, as
+# [name, index, index]: one of the two may be a stranger's.
 _FINDER = """\
-import json, shutil, sys
+import hashlib, json, shutil, sys
 from pathlib import Path
 from piptools.repositories import PyPIRepository
 from piptools.repositories.pypi import open_local_or_remote_file
 folder = Path(sys.argv[2])
-repository = PyPIRepository([], cache_dir=sys.argv[1])
-for name, version in json.loads((folder / "wanted.json").read_text()).items():
-    same = [one.link for one in repository.find_all_candidates(name) if str(one.version) == version]
-    if same and not any(link.is_wheel for link in same):
+wanted = json.loads((folder / "wanted.json").read_text())
+repository = PyPIRepository(["--no-binary", ",".join(wanted["from_source"])] if wanted["from_source"] else [], cache_dir=sys.argv[1])
+def digest(link):
+    if link.hash_name == "sha256":
+        return link.hash
+    return hashlib.sha256(Path(link.file_path).read_bytes()).hexdigest() if link.is_file else link.url
+def strangers(candidates):
+    found = {}
+    for link in (one.link for one in candidates):
+        page = str(link.comes_from or link.url).rstrip("/").rpartition("/")[0]
+        found.setdefault(page, {})[link.filename] = link
+    (first, has), *others = found.items()
+    for other, files in others:
+        same = [digest(files[name]) == digest(has[name]) for name in has.keys() & files.keys()]
+        if not same or not all(same):
+            return [first, other]
+clashes = []
+for name, version in wanted["versions"].items():
+    candidates = repository.find_all_candidates(name)
+    clash = strangers(candidates) if candidates else None
+    if clash:
+        clashes.append([name, *clash])
+    same = [one.link for one in candidates if str(one.version) == version]
+    if wanted["fetch"] and same and not any(link.is_wheel for link in same):
         (folder / name).mkdir()
         with open_local_or_remote_file(same[0], repository.session) as source, (folder / name / same[0].filename).open("wb") as target:
             shutil.copyfileobj(source.stream, target)
-"""
-# Asks a build what it needs, as PEP 517 has it.
-_BUILD = """\
-import json, sys
-from pyproject_hooks import BuildBackendHookCaller
-folder, backend, *path = sys.argv[1:]
-print(json.dumps(BuildBackendHookCaller(folder, backend, backend_path=path or None).get_requires_for_build_wheel()))
+print(json.dumps(clashes))
 """
 
 
 class Tools:
-    """pip-compile, run by `python` in the folder `work`. `cooldown` is how many days old a file must be to be taken."""
+    """pip-compile, run by the image's Python in the folder `work`; `compiler` is where sources are asked what they are.
 
-    def __init__(self, python: Python, work: Path, cooldown: int) -> None:
-        self._python = python
+    `cooldown` is how many days old a file must be to be taken.
+    """
+
+    def __init__(self, compiler: Compiler, work: Path, cooldown: int) -> None:
+        self.ask = metadata.Sources(compiler, self._fetch)
+        self._python = Python(compiler.stages.wheels())
         self._cooldown = cooldown
         self._work = work
         self._folder = work / "tools"
@@ -67,11 +91,23 @@ class Tools:
         other.mkdir()
         (other / "sitecustomize.py").write_text(_OTHER_MACHINE, encoding="utf-8")
         (work / "finder.py").write_text(_FINDER, encoding="utf-8")
-        (work / "build.py").write_text(_BUILD, encoding="utf-8")
+        (work / "run.py").write_text(metadata.PROGRAM, encoding="utf-8")
 
     def compile(self, where: Path, one: platform.Platform, arguments: Sequence[str]) -> None:
         """Runs pip-compile in `where`. Raises UsageError with one sentence for what it could not do."""
-        done = self._run(["-m", "piptools", "compile", *_OPTIONS, *arguments], one, where)
+        known = where.with_name(f"{where.name}-sources")
+        known.mkdir(exist_ok=True)
+        while True:
+            done = self._run(
+                [str(self._work / "run.py"), str(known), "piptools", "compile", *_OPTIONS, *arguments], one, where
+            )
+            if done.returncode != metadata.WANTED:
+                break
+            for file in tuple((known / "wanted").iterdir()):
+                (known / hashlib.sha256(file.read_bytes()).hexdigest()).symlink_to(
+                    self.ask.answer(metadata.named(file))
+                )
+                file.unlink()
         if done.returncode:
             output = done.stderr + done.stdout
             missing = re.search(r"No matching distribution found for ([A-Za-z0-9._-]+)", output)
@@ -80,45 +116,51 @@ class Tools:
                 output = "".join(line for line in asked.stderr.splitlines(keepends=True) if "WARNING" in line) + output
             raise UsageError(explain(output, self._cooldown))
 
-    def sources(self, versions: Mapping[str, str], one: platform.Platform, folder: Path) -> dict[str, Path]:
-        """Of {name: version} those that have only a source for this Python and platform: {name: its file, fetched below `folder`}."""
+    def sources(self, text: str, one: platform.Platform, folder: Path, *, fetch: bool = True) -> dict[str, Path]:
+        """What a lock's `text` names that has, or shall have, only a source for this Python and platform: {name: its file, below `folder`}.
+
+        Raises UsageError for a name that two indexes have, unless what one has is the other's: whoever may write to one of them could
+        otherwise get in. Without `fetch` that is all that is done.
+        """
+        lines = requirements.locked("the lock", text)
+        named = [line.requirement for line in lines if line.requirement and not line.requirement.url]
+        versions = {str(canonicalize_name(each.name)): next(iter(each.specifier)).version for each in named}
         folder.mkdir()
-        (folder / "wanted.json").write_text(json.dumps(dict(versions)), encoding="utf-8")
+        wanted = {"versions": versions, "from_source": sorted(requirements.from_source(lines)), "fetch": fetch}
+        (folder / "wanted.json").write_text(json.dumps(wanted), encoding="utf-8")
         done = self._run(
             [str(self._work / "finder.py"), str(store.cache() / "pip-tools"), str(folder)], one, self._work
         )
         if done.returncode:
             raise UsageError(explain(done.stderr + done.stdout, self._cooldown))
+        for name, *places in json.loads(done.stdout.splitlines()[-1]):
+            raise UsageError(
+                f"{name} is at two indexes that pip's settings name, with different files ({masked(' and '.join(places))}): who has the "
+                "name at one of them could get into the image; name one index for all that has both (a proxy), or take a name that only "
+                "yours has"
+            )
         return {file.parent.name: file for file in folder.glob("*/*")}
 
-    def install(self, lock: Path, target: Path) -> None:
-        """Installs a lock with hashes into the folder `target`, to run on this machine."""
-        arguments = ["-m", "pip", "install", "--quiet", "--no-input", "--no-deps", "--require-hashes", "--no-compile"]
-        done = self._run([*arguments, "-r", str(lock), "--target", str(target)], platform.native(), self._work)
-        if done.returncode:
-            raise UsageError(explain(done.stderr + done.stdout, self._cooldown))
+    def _fetch(self, requirements: Sequence[str], folder: Path) -> bool:
+        options = ["--quiet", "--no-input", "--only-binary", ":all:", "--dest", str(folder)]
+        program = [str(self._work / "run.py"), str(folder), "pip", "download"]
+        done = self._run([*program, *options, *requirements], platform.native(), self._work)
+        problem = _index_problem(masked(done.stderr + done.stdout), self._cooldown) if done.returncode else None
+        if problem:
+            raise UsageError(problem)
+        return not done.returncode
 
-    def build_requires(self, source: Path, backend: str, path: Sequence[str], packages: Path) -> list[str]:
-        """What the build of `source` asks for, beside what is installed in `packages`. Raises UsageError with its last line."""
-        arguments = [str(self._work / "build.py"), str(source), backend, *path]
-        done = self._run(arguments, platform.native(), source, packages)
-        lines = [line.strip() for line in (done.stdout + masked(done.stderr)).splitlines() if line.strip()]
-        if done.returncode:
-            errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
-            raise UsageError((errors or lines or ["it said nothing"])[0])
-        found: list[str] = json.loads(done.stdout.splitlines()[-1])
-        return found
-
-    def _run(
-        self, arguments: Iterable[str], one: platform.Platform, cwd: Path, packages: Path | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        folders = [*([str(packages)] if packages else ()), str(self._folder)]
-        environment = _settings() | {
-            "HOME": os.environ.get("HOME", "/"),
-            "PIP_CACHE_DIR": str(store.cache() / "pip"),
-            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-            "CUSTOM_COMPILE_COMMAND": "lastgood lock",
-        }
+    def _run(self, arguments: Iterable[str], one: platform.Platform, cwd: Path) -> subprocess.CompletedProcess[str]:
+        folders = [str(self._folder)]
+        environment = (
+            {"HOME": "/"}
+            | indexes.settings()
+            | {
+                "PIP_CACHE_DIR": str(store.cache() / "pip"),
+                "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+                "CUSTOM_COMPILE_COMMAND": "lastgood lock",
+            }
+        )
         if one != platform.native():
             folders.insert(0, str(self._work / "other-machine"))
             environment["LASTGOOD_MACHINE"] = one.machine
@@ -126,15 +168,6 @@ class Tools:
             environment["PIP_UPLOADED_PRIOR_TO"] = f"P{self._cooldown}D"
         environment["PYTHONPATH"] = os.pathsep.join(folders)
         return self._python.run(list(arguments), environment=environment, cwd=cwd)
-
-
-def _settings() -> dict[str, str]:
-    """What pip needs of this machine: its indexes and certificates, by the variables and files that pip itself reads."""
-    return {
-        key: value
-        for key, value in os.environ.items()
-        if key.startswith(("PIP_", "SSL_", "REQUESTS_", "NETRC", "XDG_CONFIG_")) or "proxy" in key.lower()
-    }
 
 
 def _link_tools(folder: Path) -> None:
@@ -150,7 +183,7 @@ def _link_tools(folder: Path) -> None:
 def explain(output: str, cooldown: int = 0) -> str:
     """One sentence for what pip-compile could not do."""
     output = masked(output)
-    for rule in (_git_problem, _index_problem, _hash_problem, _build_problem, _version_problem):
+    for rule in (_git_problem, _index_problem, _hash_problem, _version_problem):
         said = rule(output, cooldown)
         if said:
             return said
@@ -197,25 +230,6 @@ def _hash_problem(output: str, _cooldown: int) -> str | None:
     return (
         f"requirements.txt: {name.group(1) if name else 'a requirement'} has another hash at the index than the lock names: find out "
         "why it changed; then remove its lines from requirements.txt and run `lastgood lock`"
-    )
-
-
-def _build_problem(output: str, _cooldown: int) -> str | None:
-    if not re.search(
-        r"did not run successfully|BackendUnavailable|metadata-generation-failed|failed-wheel-build", output
-    ):
-        return None
-    name = re.search(r"(?:Failed to build|failed to build|error: .* for) '?([A-Za-z0-9._-]+)'?", output)
-    name = name or re.search(r"^\s*╰─> ([A-Za-z0-9._-]+) from ", output, re.MULTILINE)
-    errors = (
-        ["what it needs is not at the index"] if re.search(r"installing (build|backend) dependencies", output) else []
-    )
-    errors += [
-        line.strip(" │╰─>") for line in output.splitlines() if re.search(r"^[ │╰─>]*\w*(Error|Exception)\b: ", line)
-    ]
-    return (
-        f"requirements.in: {name.group(1) if name else 'a requirement'} has only a source, whose own build can't say what it needs "
-        f"({errors[-1] if errors else 'it failed'}): choose a version that has a wheel, or one that builds"
     )
 
 

@@ -16,6 +16,8 @@ from lastgood.debian.unpack import leaves
 from lastgood.errors import UsageError
 from lastgood.report.text import readable
 
+Files = dict[str, tuple[int, bytes]]  # path → (mode, content)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -26,7 +28,7 @@ class Source:
     file: Path
 
 
-def unpack(source: Source) -> dict[str, tuple[int, bytes]]:
+def unpack(source: Source) -> Files:
     """{path: (mode, content)} of a source distribution, below its one folder.
 
     Raises UsageError for a damaged one, one that becomes far more than it is, a name in no encoding, and a path or link that leaves the
@@ -49,9 +51,9 @@ def _zipped(source: Source, counts: limits.Unpacking) -> Iterator[tuple[str, tup
                 yield name, (0o755 if info.external_attr >> 16 & 0o100 else 0o644, archive.read(info))
 
 
-def _files(source: Source, counts: limits.Unpacking) -> dict[str, tuple[int, bytes]]:
+def _files(source: Source, counts: limits.Unpacking) -> Files:
     """Of a tar; a link becomes what it leads to, which must be there."""
-    found: dict[str, tuple[int, bytes]] = {}
+    found: Files = {}
     links: dict[str, str] = {}
     with source.file.open("rb") as file, limits.tar(file, counts) as members:
         for member, opened in members:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-# Every rule, with what it says of an image. `[tool.lastgood.image] accept` names them as "rule: subject".
+# Every rule, with what it says of an image. `[tool.lastgood.image] accept` names them as "rule: subject", or a pattern of such.
 RULES = {
     "budget": "The image, or a part of it, weighs more than its budget",
     "growth": "The image grew by more than its budget since last good",
@@ -72,11 +73,19 @@ def judge(found: Iterable[Finding], accept: Sequence[str], audited: Iterable[Fin
         if known.platform != one.platform:
             merged[one.key, one.text] = replace(known, platform="")
     known_keys = {_plain(entry): entry for entry in accept}
-    accepted = tuple(one for one in merged.values() if _plain(one.key) in known_keys)
-    occurring = {_plain(one.key) for one in accepted}
+    by = {one: [key for key in known_keys if _accepts(key, _plain(one.key))] for one in merged.values()}
+    accepted = tuple(one for one, keys in by.items() if keys)
+    occurring = {key for keys in by.values() for key in keys}
     order = {rule: number for number, rule in enumerate(RULES)}
     refused = sorted((one for one in merged.values() if one not in accepted), key=lambda one: order.get(one.rule, 99))
     return Judged(tuple(refused), accepted, tuple(entry for key, entry in known_keys.items() if key not in occurring))
+
+
+def _accepts(pattern: str, key: str) -> bool:
+    """Whether an entry of `accept` means a finding; the rule is always named, its subject may be a pattern."""
+    rule, _, subject = pattern.partition(": ")
+    of_rule, _, of_subject = key.partition(": ")
+    return rule == of_rule and (subject == of_subject or fnmatch.fnmatchcase(of_subject, subject))
 
 
 def _plain(key: str) -> str:

@@ -3,7 +3,9 @@
 Two measures. What a stranger published (Debian's packages, distributions) can hold no secret of yours, but a private index or a copied file
 can: there only what has an unmistakable form counts, private keys with their body and access tokens, and nothing in folders of tests and
 examples, which ship throw-away keys. In the project's own files passwords given to names (`SECRET_KEY = "…"`), passwords in addresses and
-strings of high entropy count, too. A line that ends in `# pragma: allowlist secret` is left out, as detect-secrets has it.
+strings of high entropy count, too; but not in its tests, whose passwords are nobody's, in assets that a bundler made and named by their
+content, and in `[tool.lastgood]`, whose values are those of a build. A line that ends in `# pragma: allowlist secret` is left out, as
+detect-secrets has it.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any, NamedTuple
 from lastgood import beneath
 
 # Counted up whenever other things are found, so that no cache entry of an older recipe is used.
-RECIPE = 2
+RECIPE = 3
 
 _LARGEST = 1_000_000  # bytes; larger files of a project are data
 _TOKENS = (
@@ -40,9 +42,11 @@ _FILTERS = (
 _SETTINGS = re.compile(r"\.(py|toml|ya?ml|ini|cfg|conf|env|properties|sh)$|(^|/)\.env")
 _STRANGE = re.compile(r"(site|dist)-packages/|^(usr|lib|lib64|bin|sbin|etc|var|opt/lastgood)/")
 _SERVED = re.compile(
-    r"^static/|\.min\.(js|css)$|\.(map|svg|po|mo|lock|pyc)$|(^|/)(package-lock\.json|requirements[^/]*\.txt)$"
+    r"(^|/)static(files|_root|_collected)?/|\.min\.(js|css)$|[.-][0-9a-f]{8,}\.(bundle\.|chunk\.)?[cm]?(js|css)$|\.(map|svg|po|mo|lock|pyc)$|(^|/)(package-lock\.json|requirements[^/]*\.txt)$"
 )
 _TESTS = re.compile(r"(^|/)(tests?|testing|examples?|docs?|samples?|fixtures?|demo)(/|\.py$)|(^|/)test_", re.IGNORECASE)
+# Of the project's own: narrower, as a project may be called demo.
+_OWN_TESTS = re.compile(r"(^|/)(tests/|(tests|conftest|test_[^/]*)\.py$)")
 _ENV_FILE = re.compile(r"(^|/)\.env(\.(?!example|sample|template|dist)[^/]*)?$")
 # Each is in every string of its kind, and quick to look for.
 _SIGNS = (b"PRIVATE KEY", b"AKIA", b"ASIA", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"glpat-", b"xoxb", b"xoxp", b"xoxa",
@@ -76,6 +80,8 @@ def own(path: str) -> bool:
 
 def suspicious(path: str, content: bytes) -> bool:
     """Whether a file is worth reading line by line."""
+    if own(path) and _OWN_TESTS.search(path):
+        return b"\0" not in content[:1000] and any(sign in content for sign in _SIGNS)
     if own(path):
         return len(content) <= _LARGEST and b"\0" not in content[:8000]
     if _TESTS.search(path) or b"\0" in content[:1000]:
@@ -97,6 +103,9 @@ def search(files: Mapping[str, bytes]) -> dict[str, tuple[Hit, ...]]:
         for plugins, chosen in _groups(files):
             for path in chosen:
                 hits = set(_hits(Path(folder), places[path], plugins))
+                if PurePosixPath(path).name == "pyproject.toml":
+                    table = _lines_of_ours(files[path].decode("utf-8", "replace"))
+                    hits = {hit for hit in hits if hit.line not in table}
                 if _ENV_FILE.search(path):
                     hits.add(Hit("Environment file", 0))
                 if hits:
@@ -104,10 +113,24 @@ def search(files: Mapping[str, bytes]) -> dict[str, tuple[Hit, ...]]:
     return found
 
 
+def _lines_of_ours(text: str) -> frozenset[int]:
+    """The lines of `[tool.lastgood]` and its tables in a pyproject.toml."""
+    found, inside = set(), False
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[+\s*([^\]]+)", line)
+        if header:
+            inside = bool(re.match(r"tool\.lastgood(\.|$)", re.sub(r"[\"' ]", "", header[1])))
+        if inside:
+            found.add(number)
+    return frozenset(found)
+
+
 def _groups(files: Mapping[str, bytes]) -> Iterator[tuple[tuple[Mapping[str, Any], ...], list[str]]]:
     groups: dict[str, list[str]] = {"strange": [], "own": [], "settings": []}
     for path in sorted(files):
-        groups["strange" if not own(path) else "settings" if _SETTINGS.search(path) else "own"].append(path)
+        groups[
+            "strange" if not own(path) or _OWN_TESTS.search(path) else "settings" if _SETTINGS.search(path) else "own"
+        ].append(path)
     named: dict[str, tuple[Mapping[str, Any], ...]] = {
         "strange": tuple({"name": name} for name in _STRANGERS),
         "own": tuple({"name": name} for name in _OWN),

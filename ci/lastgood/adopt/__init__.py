@@ -1,0 +1,3 @@
+"""What a repository says of itself, and the configuration that follows from it."""
+
+from __future__ import annotations
