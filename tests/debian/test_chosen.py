@@ -75,9 +75,9 @@ def shop(tmp_path: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch) -> S
     monkeypatch.setattr(bundle, "path", lambda name: made.bundle / Path(name).name)
     monkeypatch.setenv("LASTGOOD_DEBIAN_MIRROR", f"{archive.mirror.debian} {archive.mirror.security}")
     text = "django==5.2 \\\n    --hash=sha256:aa\n    # via -r requirements.in\n"
-    monkeypatch.setattr(both, "_python", lambda _project: None)
     monkeypatch.setattr(PythonLock, "inputs", lambda _lock: None)
     monkeypatch.setattr(PythonLock, "compiled", lambda _lock, _python, _upgrade: Compiled(text, ""))
+    monkeypatch.setattr(PythonLock, "own", lambda _lock: True)
     for name in ("check", "prove"):
         monkeypatch.setattr(PythonLock, name, lambda *_arguments: None)
     return made

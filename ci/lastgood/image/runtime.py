@@ -212,8 +212,8 @@ def _asked_for(root: Path, name: str) -> bool:
 def _finish(root: Path) -> None:
     for name, content in (("etc/passwd", _USERS), ("etc/group", _GROUP), ("etc/nsswitch.conf", _NSSWITCH)):
         beneath.write(root, name, content)
-    util = f"{STDLIB}/ctypes/util.py"
-    beneath.write(root, util, (beneath.folder(root, f"{STDLIB}/ctypes") / "util.py").read_text("utf-8") + _FIND_LIBRARY)
+    for file in beneath.files(root, f"{STDLIB}/ctypes", "util.py"):
+        beneath.write(root, f"{STDLIB}/ctypes/util.py", file.read_text("utf-8") + _FIND_LIBRARY)
     for name in ("dev", "proc", "sys", "tmp", "home/nonroot", "app", "opt/lastgood", DIST_PACKAGES):
         beneath.folder(root, name)
     _prune_empty(root, "usr/share")
