@@ -479,7 +479,8 @@ def test_two_platforms_are_one_index(
         foreign = tmp_path / name / "tree"
         (foreign / "usr/lib/aarch64-linux-gnu").mkdir(parents=True)
         (foreign / "usr/lib/aarch64-linux-gnu" / name).write_bytes(b"arm")
-        (foreign.parent / "owners.json").write_text("{}", encoding="utf-8")
+        for beside in ("owners.json", "left-out.json"):
+            (foreign.parent / beside).write_text("{}", encoding="utf-8")
 
         def either(self: Any, on: Any, made: Any = made, foreign: Path = foreign) -> Path:
             found: Path = foreign if on.name == "linux/arm64" else made(self, on)

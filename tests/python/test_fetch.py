@@ -190,12 +190,13 @@ def test_a_wheel_may_be_named_by_its_address(index: Path, tmp_path: Path) -> Non
 
 def test_what_is_not_to_come_as_a_wheel_comes_as_its_source(index: Path, tmp_path: Path) -> None:
     wheel(index, "alpha", "1.0")
-    digest = sdist(index, "alpha", {"setup.py": ""})
+    digest = sdist(index, "alpha", {"setup.py": f"open({str(tmp_path / 'ran')!r}, 'w')\n"})
     lock = tmp_path / "requirements.txt"
     lock.write_text(f"--no-binary alpha\nalpha==1.0 --hash=sha256:{digest}\n", encoding="utf-8")
     found = module.download(lock, locked.read(lock, AMD64), AMD64, tmp_path / "w")
     assert found == [Source("alpha", "1.0", tmp_path / "w/alpha-1.0.tar.gz")]
     assert [one.name for one in (tmp_path / "w").iterdir()] == ["alpha-1.0.tar.gz"]
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_marker_is_asked_with_the_full_version_of_the_images_python(tmp_path: Path) -> None:
