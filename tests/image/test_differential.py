@@ -24,7 +24,6 @@ from lastgood.lock.python import PythonLock
 from lastgood.platform import native
 from lastgood.python import install
 from lastgood.python.compiling import Compiler
-from lastgood.python.interpreter import Python
 from lastgood.python.pip_compile import Tools
 
 GIT = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "protocol.file.allow", "GIT_CONFIG_VALUE_0": "always"}
@@ -213,16 +212,15 @@ def check_requirements(tmp_path: Path, links: Path, seed: int) -> None:
     (root / "pyproject.toml").write_text('[tool.lastgood]\nproject = "shop"\nsettings = "shop.settings"\n')
     inputs(root, dice)
     stages = Stages(chosen.bundled())
-    python = Python(stages.wheels())
     lock = PythonLock.of(project.load(root))
-    lock.write(lock.compiled(python, None))
+    lock.write(lock.compiled(stages, None))
     lock.check()
     tree = root / "tree"
     target = tree / "usr/local/lib/python3.13/dist-packages"
     target.mkdir(parents=True)
     install.install(root / "requirements.txt", Compiler(stages, root / "none"), native(), root / "wheels", target)
     (root / "work").mkdir()
-    tools = Tools(python, root / "work", 0)
+    tools = Tools(Compiler(stages, root / "none"), root / "work", 0)
     asked = [
         "-m",
         "pip",

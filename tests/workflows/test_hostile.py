@@ -67,11 +67,10 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
         encoding="utf-8",
     )
     entries = merge.entries((ROOT / "requirements.txt").read_text(encoding="utf-8"))
-    wanted = [entry for entry in entries if entry.name in ("asgiref", "django", "sqlparse")]
     # An input of the lock may have any name, and is copied to where pip-compile is started, which imports click.
     (root / "requirements.in").write_text("-r click.py\n", encoding="utf-8")
-    django = next(entry.spec for entry in wanted if entry.name == "django")
-    (root / "click.py").write_text(f"{django}\n", encoding="utf-8")
+    wanted = [entry.spec for entry in entries if entry.name in ("django", "gunicorn")]
+    (root / "click.py").write_text("".join(f"{spec}\n" for spec in wanted), encoding="utf-8")
     (root / "docker").mkdir()
     commit(root, "Version 1")
     return root
@@ -82,7 +81,9 @@ def run(command: list[str], cwd: Path, extra: Mapping[str, str]) -> subprocess.C
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "LASTGOOD"))
     }
-    cache = {"LASTGOOD_CACHE": os.environ.get("LASTGOOD_CACHE") or str(ROOT / ".lastgood/cache")}
+    # No engine: in a container, settings could not even tell us what they see (tests/image/test_build.py has that).
+    nothing = {"DOCKER_HOST": "unix:///nowhere"}
+    cache = nothing | {"LASTGOOD_CACHE": os.environ.get("LASTGOOD_CACHE") or str(ROOT / ".lastgood/cache")}
     environment = kept | cache | {"PYTHONPATH": str(cwd), "PYTHONSTARTUP": str(cwd / "site.py")} | dict(extra)
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
@@ -222,8 +223,9 @@ def test_settings_see_what_they_are_given_and_nothing_else(stranger: Path) -> No
     for environment in seen:
         assert "canary" not in str(environment)
         assert set(environment) - {"_", "PWD", "SHLVL", "OLDPWD"} == {
-            "DJANGO_SETTINGS_MODULE", "LC_ALL", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED", "PYTHONHOME", "PYTHONPATH",
+            "DJANGO_SETTINGS_MODULE", "HOME", "LC_ALL", "PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONHASHSEED", "PYTHONHOME", "PYTHONPATH",
         }  # fmt: skip
+        assert not environment["HOME"].startswith(os.environ["HOME"] + os.sep)  # a folder that goes with the run
 
 
 def test_every_workflow_sets_the_command_up_before_it_checks_out() -> None:

@@ -16,7 +16,7 @@ REASON = 'it\'s "slow"; $(exit 9) `exit 9` --recreate'
 STEPS = [
     *[
         ("build", step)
-        for step in ("Set up lastgood", "Check out", "Lock check", "Build", "Name the artifact", "Hand over")
+        for step in ("Set up lastgood", "Check out", "Lock check", "Fetch", "Build", "Name the artifact", "Hand over")
     ],
     *[("push", step) for step in ("Set up lastgood", "Check out", "Take over", "Scan", "Push", "List")],
     *[("push", f"Sign {what}") for what in ("where it comes from", "what it is made of", "what the scan found")],
