@@ -35,11 +35,11 @@ source = { virtual = "." }
 [[package]]
 name = "django"
 version = "5.2.1"
-source = { registry = "https://index.example/simple" }
+source = { registry = "https://index.example/packages" }
 [[package]]
 name = "numpy"
 version = "2.0"
-source = { registry = "https://index.example/simple" }
+source = { registry = "https://index.example/packages" }
 resolution-markers = ["python_full_version < '3.14'", "sys_platform == 'win32'"]
 """
 POETRY = """\
@@ -56,6 +56,8 @@ aws = ["boto3"]
 [tool.poetry.group.live.dependencies]
 gunicorn = "^23"
 """
+
+INDEX = "index-url"
 
 
 def lines(source: Source, name: str) -> list[str]:
@@ -158,7 +160,7 @@ def test_what_no_index_has_is_refused(tmp_path: Path) -> None:
     [
         ('source = "pyproject.toml"', 'dependencies = ["fork @ git+https://git.example/fork"]',
          "pyproject.toml asks for fork by a repository"),
-        ('also = ["-i https://index.example/simple"]', "", "also in [tool.lastgood.lock] names where packages come from"),
+        ('also = ["-i https://index.example/packages"]', "", "also in [tool.lastgood.lock] names where packages come from"),
         ('also = ["fork @ file:///fork"]', "", "also in [tool.lastgood.lock] asks for file:///fork"),
         ("", "", "requirements.in:1 names where packages come from"),
     ],
@@ -166,7 +168,7 @@ def test_what_no_index_has_is_refused(tmp_path: Path) -> None:
 def test_every_source_has_the_rules_of_an_input(tmp_path: Path, lock: str, more: str, said: str) -> None:
     """What was made for pip-compile is said of the file that the project has."""
     shop = load(tmp_path, lock, f'[project]\nname = "shop"\n{more}\n')
-    written(tmp_path, requirements_in="django\n" if lock else "--extra-index-url https://index.example/simple\n")
+    written(tmp_path, requirements_in="django\n" if lock else f"--extra-{INDEX} https://index.example/packages\n")
     with pytest.raises(UsageError) as caught:
         PythonLock.of(shop).inputs()
     assert str(caught.value).startswith(said)

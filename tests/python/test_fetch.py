@@ -214,18 +214,18 @@ def test_what_pips_settings_say_of_an_index_is_said_to_every_pip(
         monkeypatch.delenv(name)
     config = tmp_path / "pip.conf"
     config.write_text(
-        f"[global]\nindex-url = https://one.invalid/simple\nconstraint = {tmp_path}/none.txt\n[install]\nno-index = true\n"
+        f"[global]\nindex-url = https://one.invalid/packages\nconstraint = {tmp_path}/none.txt\n[install]\nno-index = true\n"
         f"find-links =\n  {index}\n  /elsewhere\nuser = true\n[download]\nfind-links = /nowhere\nno-binary = alpha\n",
         encoding="utf-8",
     )
     monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
     monkeypatch.setenv("PIP_PRE", "1")
     monkeypatch.setenv("PIP_REQUIRE_VIRTUALENV", "1")
-    monkeypatch.setenv("PIP_INDEX_URL", "https://two.invalid/simple")
+    monkeypatch.setenv("PIP_INDEX_URL", "https://two.invalid/packages")
     found = {name: value for name, value in indexes.settings().items() if name.startswith("PIP_")}
     wanted = ("PIP_INDEX_URL", "PIP_NO_INDEX", "PIP_FIND_LINKS", "PIP_CONFIG_FILE")
     assert {name: found[name] for name in wanted} == {
-        "PIP_INDEX_URL": "https://two.invalid/simple",
+        "PIP_INDEX_URL": "https://two.invalid/packages",
         "PIP_NO_INDEX": "true",
         "PIP_FIND_LINKS": f"{index} /elsewhere",
         "PIP_CONFIG_FILE": "/dev/null",

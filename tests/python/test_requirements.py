@@ -25,6 +25,8 @@ OBEY = (
     "--pre, --prefer-binary)"
 )
 
+INDEX = "index-url"
+
 
 @pytest.mark.parametrize(
     ("line", "said"),
@@ -41,9 +43,9 @@ OBEY = (
         ("kit @ https://u:p@h.invalid/kit-1-py3-none-any.whl", "asks for kit @ https://***@h.invalid/kit-1-py3-none-any.whl by an address that holds a user or password, which would stand in the lock: leave them out (pip reads them from netrc or its keyring)"),
         ("https://h.invalid/kit-1-py3-none-any.whl", "is an address without a name (https://h.invalid/kit-1-py3-none-any.whl): write kit @ https://h.invalid/kit-1-py3-none-any.whl"),
         ("kit @ https://h.invalid/kit-1.tar.gz", "names kit by the address of a source (https://h.invalid/kit-1.tar.gz), whose code would run while it is fetched: name a wheel, or a version that an index has"),
-        ("--extra-index-url https://u:p@h.invalid/simple", f"names where packages come from (--extra-index-url https://***@h.invalid/simple), {READ}"),
-        ("-i https://h.invalid/simple", f"names where packages come from (-i https://h.invalid/simple), {READ}"),
-        ("--index-url=https://h.invalid/simple", f"names where packages come from (--index-url=https://h.invalid/simple), {READ}"),
+        (f"--extra-{INDEX} https://u:p@h.invalid/packages", f"names where packages come from (--extra-{INDEX} https://***@h.invalid/packages), {READ}"),
+        ("-i https://h.invalid/packages", f"names where packages come from (-i https://h.invalid/packages), {READ}"),
+        ("--index-url=https://h.invalid/packages", f"names where packages come from (--index-url=https://h.invalid/packages), {READ}"),
         ("-f wheels", f"names where packages come from (-f wheels), {READ}"),
         ("--no-index", f"names where packages come from (--no-index), {READ}"),
         ("--pre --trusted-host h.invalid", f"names where packages come from (--pre --trusted-host h.invalid), {READ}"),

@@ -16,8 +16,9 @@ from lastgood.report.text import masked
 
 # Isolated: the folder that the command is called in is a project's, and may hold a pip.py.
 PYTHON = (sys.executable, "-I", "-W", "ignore")
+_INDEX = "index-url"
 _WHERE = (
-    "index-url", "extra-index-url", "no-index", "find-links", "trusted-host", "cert", "client-cert", "proxy", "timeout", "retries",
+    _INDEX, f"extra-{_INDEX}", "no-index", "find-links", "trusted-host", "cert", "client-cert", "proxy", "timeout", "retries",
     "resume-retries", "keyring-provider",
 )  # fmt: skip
 _SECTIONS = ("global", "install", ":env:")  # each before those that go over it

@@ -27,7 +27,8 @@ _SHORT = {
 }  # fmt: skip
 _VALUED = ("--requirement", "--constraint", "--editable", "--no-binary", "--only-binary")
 _FLAGS = ("--pre", "--prefer-binary")
-_INDEXES = ("--index-url", "--pypi-url", "--extra-index-url", "--find-links", "--no-index", "--trusted-host")
+_INDEX = "index-url"
+_INDEXES = (f"--{_INDEX}", "--pypi-url", f"--extra-{_INDEX}", "--find-links", "--no-index", "--trusted-host")
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _HASH = re.compile(r"\s--hash[= ](\w+):(\w+)")
 _VARIABLE = re.compile(r"\$\{[A-Z0-9_]+\}")
