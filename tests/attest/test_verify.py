@@ -48,7 +48,7 @@ def unsigned(signed: Signed, kinds: str, why: str) -> str:
 
 
 # How a registry lists what refers to an image is tested in tests/registry.
-pytestmark = pytest.mark.parametrize("registry", ["ecr"], indirect=True)
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("registry", ["ecr"], indirect=True)]
 BOTH = "provenance and scan verdict"
 
 

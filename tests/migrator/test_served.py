@@ -11,6 +11,8 @@ import pytest
 ENGINE = """
 from django.db.backends.sqlite3 import base
 
+pytestmark = pytest.mark.slow  # together ten seconds: left out of `make check`
+
 class DatabaseWrapper(base.DatabaseWrapper):
 """
 PER_CURSOR = """

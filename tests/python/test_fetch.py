@@ -20,6 +20,8 @@ from lastgood.python import fetch as module
 from lastgood.python import indexes, install, locked, sources
 from lastgood.python.sources import Source
 
+pytestmark = pytest.mark.slow  # together ten seconds: left out of `make check`
+
 ZERO = "0" * 64
 
 

@@ -13,6 +13,8 @@ from lastgood.registry import beside, client
 from lastgood.registry.client import Registry
 from lastgood.registry.push import push
 
+pytestmark = pytest.mark.slow  # together ten seconds: left out of `make check`
+
 if TYPE_CHECKING:
     from fixtures.registry import FakeRegistry, MakeImage
 
