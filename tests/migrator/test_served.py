@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow  # together ten seconds: left out of `make check`
+
 ENGINE = """
 from django.db.backends.sqlite3 import base
-
-pytestmark = pytest.mark.slow  # together ten seconds: left out of `make check`
 
 class DatabaseWrapper(base.DatabaseWrapper):
 """
